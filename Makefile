@@ -27,6 +27,26 @@ help: ## Show this help.
 build: ## Build the controller for this machine into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(BIN)/zen-lead ./src/cmd/zen-lead
 
+## @category Tools
+
+# Versions are pinned by ci/tools/go.mod, whose `tool` lines list the same packages. `make bin/helm` builds just that one.
+tool-kind                    := sigs.k8s.io/kind
+tool-helm                    := helm.sh/helm/v3/cmd/helm
+tool-ct                      := github.com/helm/chart-testing/v3/ct
+tool-staticcheck             := honnef.co/go/tools/cmd/staticcheck
+tool-actionlint              := github.com/rhysd/actionlint/cmd/actionlint
+tool-helm-docs               := github.com/norwoodj/helm-docs/cmd/helm-docs
+tool-helm-values-schema-json := github.com/losisin/helm-values-schema-json/v2
+tool-setup-envtest           := sigs.k8s.io/controller-runtime/tools/setup-envtest
+
+TOOLS := kind helm ct staticcheck actionlint helm-docs helm-values-schema-json setup-envtest
+
+.PHONY: tools
+tools: $(TOOLS:%=bin/%) ## Build the pinned tools into bin/: what is missing or outdated.
+
+$(TOOLS:%=bin/%): bin/%: ci/tools/go.mod ci/tools/go.sum ci/tool.sh
+	@ci/tool.sh $* $(tool-$*)
+
 ## @category Test
 
 .PHONY: test
