@@ -8,6 +8,7 @@ SHELL := /usr/bin/env bash
 
 BIN := $(CURDIR)/bin
 export PATH := $(BIN):$(PATH)
+VERSION := $(shell awk '$$1 == "appVersion:" {print $$2}' charts/zen-lead/Chart.yaml)
 
 # kind: a throw-away three-node cluster on this machine. current: the cluster of your kubeconfig.
 CLUSTER ?= kind
@@ -25,7 +26,11 @@ help: ## Show this help.
 
 .PHONY: build
 build: ## Build the controller for this machine into bin/.
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(BIN)/zen-lead ./src/cmd/zen-lead
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/zen-lead ./src/cmd/zen-lead
+
+.PHONY: images
+images: bin/image ## Build the image archives in bin/images: the controller, agnhost, the traffic client.
+	@ci/images.sh
 
 ## @category Tools
 
@@ -46,6 +51,10 @@ tools: $(TOOLS:%=bin/%) ## Build the pinned tools into bin/: what is missing or 
 
 $(TOOLS:%=bin/%): bin/%: ci/tools/go.mod ci/tools/go.sum ci/tool.sh
 	@ci/tool.sh $* $(tool-$*)
+
+# The image builder is the project's own: no base image, no container engine.
+bin/image: ci/tools/go.mod ci/tools/go.sum ci/tool.sh $(filter-out %_test.go,$(wildcard ci/tools/image/*.go))
+	@ci/tool.sh image ./image
 
 ## @category Test
 

@@ -13,6 +13,8 @@ tool (
 	sigs.k8s.io/kind
 )
 
+require github.com/google/go-containerregistry v0.22.1
+
 require (
 	al.essio.dev/pkg/shellescape v1.5.1 // indirect
 	dario.cat/mergo v1.0.1 // indirect
