@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# The environment of everything that talks to the test cluster; to be sourced, from any folder:
+#   . ci/cluster/env.sh
+# sets KUBECONFIG (unless CLUSTER=current), DOCKER_HOST (only if this project runs a Docker engine of its own), kind's
+# names, and puts bin/ on the PATH. Sourcing it starts nothing.
+
+# shellcheck source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+export CLUSTER=${CLUSTER:-kind}
+export CLUSTER_IP_FAMILY=${CLUSTER_IP_FAMILY:-ipv4}
+export KIND_CLUSTER_NAME=zen-lead
+# A network of our own, so that taking it away cannot hurt other kind clusters of the machine.
+export KIND_EXPERIMENTAL_DOCKER_NETWORK=zen-lead
+export PATH=$ROOT/bin:$PATH
+
+RUN=$CACHE/run # of the Docker engine that this project starts; gone when it is stopped
+# shellcheck disable=SC2034 # for the scripts that source this
+CGROUP=/zen-lead
+
+# A pid file outlives its process, and its number may be somebody else's by now.
+engine_is_ours() {
+  local pid
+  pid=$(cat "$RUN/docker.pid" 2>/dev/null) || return 1
+  [[ -n $pid && -r /proc/$pid/cmdline ]] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "--config-file $RUN/daemon.json"
+}
+
+if engine_is_ours; then export DOCKER_HOST=unix://$RUN/docker.sock; fi
+
+case $CLUSTER in
+  kind) export KUBECONFIG=$STATE/kubeconfig ;;
+  current) ;;
+  *) die "CLUSTER=$CLUSTER is not known" "Use CLUSTER=kind (a throw-away cluster on this machine) or CLUSTER=current (your kubeconfig's)." ;;
+esac
