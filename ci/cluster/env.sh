@@ -25,6 +25,13 @@ engine_is_ours() {
   [[ -n $pid && -r /proc/$pid/cmdline ]] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "--config-file $RUN/daemon.json"
 }
 
+# 24 is CAP_SYS_RESOURCE. Some sandboxes withhold it even from root.
+has_sys_resource() {
+  local bounding
+  bounding=$(awk '/^CapBnd:/ {print $2}' /proc/self/status)
+  (((16#$bounding >> 24) & 1))
+}
+
 if engine_is_ours; then export DOCKER_HOST=unix://$RUN/docker.sock; fi
 
 case $CLUSTER in

@@ -9,8 +9,14 @@ STATE=$ROOT/.cluster # of this clone: kubeconfig, logs; git ignores it
 say() { printf '%s\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
 
+# A command that fails where nobody expected it: better a place to look at than silence.
+EXPLAINED=
+set -E
+trap '[[ -n $EXPLAINED ]] || printf "error: %s, line %s: \"%s\" failed\n" "${BASH_SOURCE[0]}" "$LINENO" "$BASH_COMMAND" >&2' ERR
+
 die() { # die "what is wrong" "what to do"...
   printf 'error: %s\n' "$1" >&2
+  EXPLAINED=yes
   shift
   [[ $# -eq 0 ]] || printf '       %s\n' "$@" >&2
   exit 1
@@ -49,7 +55,7 @@ step() {
   local what=$1 start=$SECONDS log rc=0
   shift
   mkdir -p "$STATE/logs"
-  log=$STATE/logs/$(tr -c 'a-zA-Z0-9\n' '-' <<<"${what%%,*}" | tr -s '-' | cut -c1-60).log
+  log=$STATE/logs/$(tr -cs 'a-zA-Z0-9\n' '-' <<<"${what%%[,(]*}" | sed 's/-$//' | cut -c1-60).log
   [[ -t 2 ]] || say "$what ..."
   set -m
   "$@" >"$log" 2>&1 </dev/null &
@@ -62,6 +68,7 @@ step() {
     [[ -t 2 ]] && printf '\r\033[K' >&2
     say "$what: failed after $(duration $((SECONDS - start))); the last lines of $log:"
     tail -n 25 "$log" | sed 's/^/    /' >&2
+    EXPLAINED=yes
     return "$rc"
   fi
   if [[ -t 2 ]]; then

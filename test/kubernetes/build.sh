@@ -2,6 +2,7 @@
 # Prints the directory that holds the Kubernetes binaries of this module; builds them if the cache has none of these sources.
 #   test/kubernetes/build.sh           kube-apiserver, etcd, kubectl, ... (symbolic links to one binary)
 #   test/kubernetes/build.sh cached    only says, by its exit code, whether that would be immediate
+#   test/kubernetes/build.sh path      the same line, without building
 #   test/kubernetes/build.sh version   the Kubernetes version, without building
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -36,6 +37,7 @@ build() {
 need_go
 dir=$CACHE/kubernetes/$VERSION-$(content_key "$HERE"/go.mod "$HERE"/go.sum "$HERE"/*.go)
 case ${1:-} in
+  path) echo "$dir" ;;
   version) echo "$VERSION" ;;
   cached) [[ -x $dir/kubernetes ]] ;;
   "")

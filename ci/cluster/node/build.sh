@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Prints the directory with what a node image made from nothing runs besides Kubernetes: containerd, its shim and ctr, the CNI
 # plugins, CoreDNS, pause and podnet. Builds them if the cache has none of these sources.
+#   ci/cluster/node/build.sh
+#   ci/cluster/node/build.sh path   the same line, without building
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib.sh
@@ -26,5 +28,5 @@ build() {
 
 need_go
 dir=$CACHE/node/binaries-$(content_key "$HERE"/go.mod "$HERE"/go.sum "$HERE"/*/*.go)
-[[ -x $dir/podnet ]] || locked node-binaries build "$dir"
+[[ ${1:-} == path || -x $dir/podnet ]] || locked node-binaries build "$dir"
 echo "$dir"
