@@ -1,0 +1,175 @@
+// Package app puts the controller together: manager, cache, probes, leader election, metrics.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/director"
+	"github.com/kube-zen/zen-lead/src/informers"
+	"github.com/kube-zen/zen-lead/src/metrics"
+	"github.com/kube-zen/zen-lead/src/options"
+)
+
+// readyTimeout is how long a readiness probe waits for caches that are still filling.
+const readyTimeout = 500 * time.Millisecond
+
+// RESTConfig is the way to the API server: the given kubeconfig, else $KUBECONFIG, else the cluster that the process
+// runs in, else the user's default kubeconfig.
+func RESTConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("failed to load the kubeconfig: %w", err)
+	}
+	return config, nil
+}
+
+// SetLogger makes everything in the process log through one handler: zen-lead, controller-runtime and client-go.
+func SetLogger(output io.Writer, o options.Options) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.LogLevel)); err != nil {
+		return fmt.Errorf("failed to parse the log level: %w", err)
+	}
+	handlerOptions := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewJSONHandler(output, handlerOptions)
+	if o.LogFormat == "text" {
+		handler = slog.NewTextHandler(output, handlerOptions)
+	}
+	log.SetLogger(logr.FromSlogHandler(handler))
+	klog.SetSlogLogger(slog.New(handler))
+	return nil
+}
+
+// Run runs one controller process until ctx ends. It blocks, and returns nil if it ended because it was asked to.
+// config is not changed.
+func Run(ctx context.Context, config *rest.Config, o options.Options, version string) error {
+	recorder := metrics.NewRecorder(clock.RealClock{}, version)
+	unregister, err := recorder.Register(ctrlmetrics.Registry)
+	if err != nil {
+		return err
+	}
+	defer unregister()
+
+	manager, err := newManager(config, o)
+	if err != nil {
+		return err
+	}
+	reconciler := director.New(director.Config{
+		Client:    manager.GetClient(),
+		APIReader: manager.GetAPIReader(),
+		Events:    manager.GetEventRecorder("zen-lead"),
+		Metrics:   recorder,
+		Clock:     clock.RealClock{},
+		Defaults:  api.Defaults{MinReadyDuration: o.DefaultMinReadyDuration},
+	})
+	if err := reconciler.SetupWithManager(ctx, manager, o.ConcurrentReconciles); err != nil {
+		return fmt.Errorf("failed to set up the controller: %w", err)
+	}
+	if err := addProbes(manager); err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("starting", "version", version, "namespaces", o.Namespaces)
+	if err := manager.Start(ctx); err != nil {
+		return fmt.Errorf("failed to run: %w", err)
+	}
+	return nil
+}
+
+func newManager(config *rest.Config, o options.Options) (ctrl.Manager, error) {
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	manager, err := ctrl.NewManager(limited(config, o), ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         informers.CacheOptions(o.Namespaces),
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsBindAddress},
+		HealthProbeBindAddress:        o.HealthProbeBindAddress,
+		LeaderElection:                true,
+		LeaderElectionID:              o.LeaderElectionID,
+		LeaderElectionNamespace:       o.LeaderElectionNamespace,
+		LeaderElectionConfig:          unlimited(config),
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.LeaderElectionLeaseDuration,
+		RenewDeadline:                 &o.LeaderElectionRenewDeadline,
+		RetryPeriod:                   &o.LeaderElectionRetryPeriod,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("failed to create the manager: %w", err)
+	}
+	return manager, nil
+}
+
+// newScheme knows only the kinds that are used.
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("failed to build the scheme: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// limited shares one rate limit among all that the controller sends. Without a limiter of its own, a config gives each
+// kind of object a limit.
+func limited(config *rest.Config, o options.Options) *rest.Config {
+	c := rest.CopyConfig(config)
+	c.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(o.KubeAPIQPS), o.KubeAPIBurst)
+	return c
+}
+
+// unlimited is for the Lease alone: a renewal that queues behind other requests costs leadership.
+func unlimited(config *rest.Config) *rest.Config {
+	c := rest.CopyConfig(config)
+	c.QPS, c.RateLimiter = -1, nil
+	return c
+}
+
+// addProbes registers /healthz and /readyz. A process is ready when its caches are filled, whether it is the active
+// replica or a standby: a standby that were not ready would block its own rollout.
+func addProbes(manager ctrl.Manager) error {
+	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("failed to add the health probe: %w", err)
+	}
+	if err := manager.AddReadyzCheck("caches", cachesFilled(manager.GetCache())); err != nil {
+		return fmt.Errorf("failed to add the readiness probe: %w", err)
+	}
+	return nil
+}
+
+func cachesFilled(c cache.Cache) healthz.Checker {
+	return func(request *http.Request) error {
+		ctx, cancel := context.WithTimeout(request.Context(), readyTimeout)
+		defer cancel()
+		if !c.WaitForCacheSync(ctx) {
+			return errors.New("caches are not filled yet")
+		}
+		return nil
+	}
+}

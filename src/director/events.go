@@ -1,0 +1,240 @@
+package director
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/election"
+	"github.com/kube-zen/zen-lead/src/routing"
+)
+
+// The reasons of the Events on source Services.
+const (
+	eventElected     = "LeaderElected"
+	eventChanged     = "LeaderChanged"
+	eventServing     = "LeaderServing"
+	eventNoLeader    = "NoLeader"
+	eventReleased    = "LeaderServiceRemoved"
+	eventAnnotation  = "InvalidAnnotation"
+	eventUnsupported = "UnsupportedService"
+	eventNameTooLong = "LeaderServiceNameTooLong"
+	eventTaken       = "LeaderServiceConflict"
+	eventSliceTaken  = "LeaderSliceConflict"
+	eventPort        = "PortUnresolved"
+	eventRejected    = "WriteRejected"
+)
+
+// reasonWriteRejected is the problem of a write that the API server refuses.
+const reasonWriteRejected = "write_rejected"
+
+// maxNote is how long the note of an Event may be, in bytes:
+// https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+const maxNote = 1024
+
+// announcements tells users, by Events on their Services, what changed. What goes on being wrong is said once; the
+// memory of that is lost with the process, so that a new one says it once again.
+type announcements struct {
+	recorder events.EventRecorder
+
+	mu   sync.Mutex
+	said map[types.NamespacedName]map[string]string
+}
+
+func newAnnouncements(recorder events.EventRecorder) *announcements {
+	return &announcements{recorder: recorder, said: make(map[types.NamespacedName]map[string]string)}
+}
+
+// problems announces those problems that were not there before, and takes note of those that are gone.
+func (a *announcements) problems(source *corev1.Service, problems []api.Problem) {
+	key := client.ObjectKeyFromObject(source)
+	a.mu.Lock()
+	said := a.said[key]
+	now := make(map[string]string, len(problems))
+	var news []api.Problem
+	for _, problem := range problems {
+		now[problem.Reason] = problem.Message
+		if said[problem.Reason] != problem.Message {
+			news = append(news, problem)
+		}
+	}
+	if len(now) == 0 {
+		delete(a.said, key)
+	} else {
+		a.said[key] = now
+	}
+	a.mu.Unlock()
+	for _, problem := range news {
+		a.warn(source, problem)
+	}
+}
+
+// rejected announces a write that the API server will go on refusing until somebody acts. Failures that pass by
+// themselves are left to logs and metrics.
+func (a *announcements) rejected(source *corev1.Service, err error) {
+	if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) && !apierrors.IsInternalError(err) ||
+		apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return
+	}
+	key := client.ObjectKeyFromObject(source)
+	problem := api.Problem{Reason: reasonWriteRejected, Message: err.Error() + "; it is tried again until the API server accepts it"}
+	a.mu.Lock()
+	_, repeated := a.said[key][reasonWriteRejected]
+	if a.said[key] == nil {
+		a.said[key] = make(map[string]string, 1)
+	}
+	a.said[key][reasonWriteRejected] = problem.Message
+	a.mu.Unlock()
+	if !repeated {
+		a.warn(source, problem)
+	}
+}
+
+func (a *announcements) forget(key types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.said, key)
+}
+
+// released says that the leader Service was removed on request.
+func (a *announcements) released(source *corev1.Service, services []*corev1.Service) {
+	for _, service := range services {
+		a.say(source, nil, corev1.EventTypeNormal, eventReleased, "Remove",
+			fmt.Sprintf("removed leader Service %s: annotation %s does not ask for it any more", service.Name, api.AnnotationEnabled))
+	}
+}
+
+// leadership announces who leads now, if that changed.
+func (a *announcements) leadership(p *plan) {
+	leader := podReference(p.source, p.after)
+	switch {
+	case p.moved() && p.before.Epoch == 0:
+		a.say(p.source, leader, corev1.EventTypeNormal, eventElected, "Elect",
+			fmt.Sprintf("pod %s leads: Service %s routes to it alone", p.after.PodName, p.name))
+	case p.moved() && p.before.UID == "":
+		a.say(p.source, leader, corev1.EventTypeNormal, eventElected, "Recover",
+			fmt.Sprintf("pod %s leads after a time without a leader: Service %s routes to it alone", p.after.PodName, p.name))
+	case p.moved():
+		a.say(p.source, leader, corev1.EventTypeNormal, eventChanged, actionOf(p.decision.Reason),
+			fmt.Sprintf("leader moved from pod %s to pod %s, because %s", p.before.PodName, p.after.PodName,
+				because(p.decision.Reason)))
+	case p.before.Ready && !p.after.Ready && p.after.UID != "":
+		a.say(p.source, leader, corev1.EventTypeNormal, eventServing, "Retain",
+			fmt.Sprintf("pod %s is terminating and no other pod can lead; it gets the traffic until it is gone", p.after.PodName))
+	case p.after.UID == "" && (p.before.UID != "" || p.first()):
+		a.say(p.source, nil, corev1.EventTypeWarning, eventNoLeader, "Empty",
+			fmt.Sprintf("Service %s has no endpoint: %s", p.name, shortage(p.decision)))
+	}
+}
+
+// first tells whether this was the first look at the Service ever.
+func (p *plan) first() bool {
+	return p.before.Epoch == 0 && slices.ContainsFunc(p.desiredSlices, func(c sliceChange) bool { return c.current == nil })
+}
+
+func (a *announcements) warn(source *corev1.Service, problem api.Problem) {
+	reason := eventAnnotation
+	switch problem.Reason {
+	case routing.ReasonExternalName, routing.ReasonNoSelector:
+		reason = eventUnsupported
+	case api.ReasonLeaderNameTooLong:
+		reason = eventNameTooLong
+	case reasonLeaderServiceTaken:
+		reason = eventTaken
+	case reasonLeaderSliceTaken:
+		reason = eventSliceTaken
+	case reasonPortUnresolved:
+		reason = eventPort
+	case reasonWriteRejected:
+		reason = eventRejected
+	}
+	a.say(source, nil, corev1.EventTypeWarning, reason, actionOf(election.Reason(problem.Reason)), problem.Message)
+}
+
+// say records an Event. Kubernetes joins Events into a series that have everything but the note in common, and shows
+// the first note: the action and the related pod keep apart what differs.
+func (a *announcements) say(source *corev1.Service, related runtime.Object, kind, reason, action, note string) {
+	if len(note) > maxNote {
+		note = strings.ToValidUTF8(note[:maxNote-len("…")], "") + "…"
+	}
+	a.recorder.Eventf(source, related, kind, reason, action, "%s", note)
+}
+
+// podReference names the leader for an Event, nil if there is none.
+func podReference(source *corev1.Service, leadership routing.Leadership) runtime.Object {
+	if leadership.UID == "" {
+		return nil
+	}
+	return &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: source.Namespace, Name: leadership.PodName, UID: leadership.UID},
+	}
+}
+
+// because puts the reason of a change in words that fit after "because".
+func because(reason election.Reason) string {
+	switch reason {
+	case election.IncumbentGone:
+		return "the former was deleted"
+	case election.IncumbentDeselected:
+		return "the Service's selector does not match the former any more"
+	case election.IncumbentTerminating:
+		return "the former is terminating"
+	case election.IncumbentNotRunning:
+		return "the former does not run any more"
+	case election.IncumbentNotReady:
+		return "the former is not Ready"
+	case election.IncumbentNoAddress:
+		return "the former has no address of the Service's IP family"
+	case election.IncumbentPortUnresolved:
+		return "a port of the Service does not resolve on the former"
+	case election.Preferred:
+		return "it is the better candidate and leadership is not sticky"
+	}
+	return string(reason)
+}
+
+// shortage says in words why nobody leads.
+func shortage(decision election.Decision) string {
+	words := []struct{ state, text string }{
+		{election.StateWaiting, "not Ready for long enough"},
+		{string(election.NotReady), "not Ready"},
+		{string(election.Terminating), "terminating"},
+		{string(election.NotRunning), "not running"},
+		{string(election.NoAddress), "without an address of the Service's IP family"},
+		{string(election.PortUnresolved), "on which a port does not resolve"},
+	}
+	var parts []string
+	total := 0
+	for _, w := range words {
+		if n := decision.Counts[w.state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, w.text))
+			total += n
+		}
+	}
+	if total == 0 {
+		return "its selector matches no pod"
+	}
+	return fmt.Sprintf("none of %d pods can lead: %s", total, strings.Join(parts, ", "))
+}
+
+// actionOf turns a reason such as leader_not_ready into the form that Events use, LeaderNotReady.
+func actionOf(reason election.Reason) string {
+	var action strings.Builder
+	for _, word := range strings.Split(string(reason), "_") {
+		if word != "" {
+			action.WriteString(strings.ToUpper(word[:1]) + word[1:])
+		}
+	}
+	return action.String()
+}

@@ -1,0 +1,219 @@
+// Package director brings leader Services and their slices in line with what the election decides. It is the only place
+// that writes.
+//
+// One reconciliation serves one source Service:
+//
+//	gather   the source, what was made for it, its pods         from the cache
+//	decide   api.ParseSettings, routing.Candidates, election.Decide, desired objects   pure: see plan
+//	apply    slices first, then the rest; nothing that is already so
+//	report   metrics and Events, after success
+//
+// Who leads is read back from the slices each time. What the reconciler keeps in memory only saves work: losing it
+// costs a conflict or a repeated Event, never a wrong leader.
+package director
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/metrics"
+)
+
+// FieldManager is the name under which the API server records zen-lead's writes.
+const FieldManager = "zen-lead"
+
+// staleRetry is the pause before another look after a write was refused because the cache was behind: by then the
+// cache has usually caught up, and its event has already brought the Service back.
+const staleRetry = 50 * time.Millisecond
+
+// Config is what a ServiceDirectorReconciler works with.
+type Config struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// APIReader reads from the API server. It is asked only about an object that the cache cannot show.
+	APIReader client.Reader
+	Events    events.EventRecorder
+	Metrics   *metrics.Recorder
+	Clock     clock.PassiveClock
+	Defaults  api.Defaults
+}
+
+// ServiceDirectorReconciler reconciles source Services.
+type ServiceDirectorReconciler struct {
+	Config
+	ledger        *ledger
+	arrivals      *arrivals
+	announcements *announcements
+}
+
+// New returns a reconciler.
+func New(config Config) *ServiceDirectorReconciler {
+	return &ServiceDirectorReconciler{
+		Config:        config,
+		ledger:        newLedger(config.Clock),
+		arrivals:      newArrivals(config.Clock),
+		announcements: newAnnouncements(config.Events),
+	}
+}
+
+// Reconcile implements reconcile.Reconciler.
+func (r *ServiceDirectorReconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	key := request.NamespacedName
+	arrived := r.arrivals.take(key)
+	result, err := r.reconcile(ctx, key, arrived)
+	switch {
+	case err == nil:
+		return result, nil
+	case isStale(err):
+		r.Metrics.Conflict()
+		r.arrivals.putBack(key, arrived)
+		log.FromContext(ctx).V(1).Info("the cache was behind, looking again", "cause", err.Error())
+		return reconcile.Result{RequeueAfter: staleRetry}, nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return reconcile.Result{}, nil
+	default:
+		r.arrivals.putBack(key, arrived)
+		return reconcile.Result{}, err
+	}
+}
+
+func (r *ServiceDirectorReconciler) reconcile(ctx context.Context, key types.NamespacedName, arrived time.Time) (reconcile.Result, error) {
+	source, err := r.source(ctx, key)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if source == nil { // Kubernetes collects what it owned
+		r.forget(key)
+		return reconcile.Result{}, nil
+	}
+
+	settings, problems := api.ParseSettings(source.Name, source.Annotations, r.Defaults)
+	made, err := r.made(ctx, source)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if !wanted(settings.OptIn, made) {
+		return reconcile.Result{}, r.release(ctx, source, settings, made, problems)
+	}
+
+	o, err := r.gather(ctx, source, settings, made)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p := newPlan(r.Clock.Now(), arrived, o, problems)
+	if err := r.apply(ctx, p); err != nil {
+		var taken *takenError
+		if !errors.As(err, &taken) {
+			r.announcements.rejected(source, err)
+			return reconcile.Result{}, err
+		}
+		p.refuse(taken.problem())
+	}
+	r.report(ctx, p, arrived)
+	return p.result(), nil
+}
+
+// wanted tells whether the Service is to be routed. Where it does not say so clearly, what there is goes on.
+func wanted(optIn api.OptIn, made madeObjects) bool {
+	return optIn == api.OptedIn || optIn == api.OptInUnclear && len(made.services)+len(made.slices) > 0
+}
+
+// release removes what was made for a Service that does not want it (any more). A Service that never wanted anything
+// costs nothing here.
+func (r *ServiceDirectorReconciler) release(ctx context.Context, source *corev1.Service, settings api.Settings,
+	made madeObjects, problems []api.Problem) error {
+	for _, service := range made.services {
+		if err := r.delete(ctx, source, service); err != nil {
+			return err
+		}
+	}
+	for _, slice := range made.slices {
+		if err := r.delete(ctx, source, slice); err != nil {
+			return err
+		}
+	}
+	key := client.ObjectKeyFromObject(source)
+	if len(made.services) > 0 {
+		r.announcements.released(source, made.services)
+		log.FromContext(ctx).Info("removed the leader Service", "reason", "not opted in")
+	}
+	r.ledger.forget(key)
+	r.Metrics.Forget(key)
+	if len(problems) > 0 && settings.OptIn == api.OptInUnclear {
+		r.Metrics.Observe(key, metrics.Status{State: metrics.Refused, Problems: reasons(problems)})
+		r.announcements.problems(source, problems)
+	} else {
+		r.announcements.forget(key)
+	}
+	return nil
+}
+
+func (r *ServiceDirectorReconciler) forget(key types.NamespacedName) {
+	r.ledger.forget(key)
+	r.Metrics.Forget(key)
+	r.announcements.forget(key)
+}
+
+// apply brings the API server in line with the plan.
+//
+// If the leader Service is there, the slices come first: they move traffic, everything else only tells of it. If it is
+// not, it must come first, because slices under a name that somebody else may take would route that Service's traffic.
+func (r *ServiceDirectorReconciler) apply(ctx context.Context, p *plan) error {
+	switch {
+	case p.refused():
+		return r.suspend(ctx, p)
+	case p.currentService == nil:
+		if err := r.ensureLeaderService(ctx, p); err != nil {
+			return err
+		}
+		if err := r.ensureSlices(ctx, p); err != nil {
+			return err
+		}
+	default:
+		if err := r.ensureSlices(ctx, p); err != nil {
+			return err
+		}
+		if err := r.ensureLeaderService(ctx, p); err != nil {
+			return err
+		}
+	}
+	return r.removeSuperseded(ctx, p)
+}
+
+// isStale tells whether a write was refused because it was based on an old state.
+func isStale(err error) bool {
+	return apierrors.IsConflict(err) || errors.Is(err, errStale)
+}
+
+// errStale marks a write that could not be made because the object is not what the cache says.
+var errStale = errors.New("the cache is behind")
+
+// observed is what the cache holds about one source Service.
+type observed struct {
+	source   *corev1.Service
+	settings api.Settings
+	made     madeObjects
+	// named is the Service that has the leader Service's name, ours or not; nil if the name is free.
+	named *corev1.Service
+	pods  []*corev1.Pod
+	// incumbent is the pod that leads if the source does not select it any more, nil otherwise.
+	incumbent *corev1.Pod
+}
+
+// madeObjects are the objects that zen-lead made for one source Service, under whatever name.
+type madeObjects struct {
+	services []*corev1.Service
+	slices   []*discoveryv1.EndpointSlice
+}

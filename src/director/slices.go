@@ -1,0 +1,227 @@
+package director
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/routing"
+)
+
+// ensureSlices brings the leader slices in line. One family must not wait for another: all are tried, and the first
+// error is returned.
+func (r *ServiceDirectorReconciler) ensureSlices(ctx context.Context, p *plan) error {
+	var first error
+	for _, change := range p.desiredSlices {
+		if err := r.ensureSlice(ctx, p, change); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (r *ServiceDirectorReconciler) ensureSlice(ctx context.Context, p *plan, change sliceChange) error {
+	key := client.ObjectKeyFromObject(p.source)
+	current, desired := change.current, change.desired
+	switch {
+	case current == nil && !p.creating():
+		return nil
+	case current == nil:
+		if r.ledger.known(key, desired) {
+			r.Metrics.DriftRepair(kindSlice)
+		}
+		return r.createSlice(ctx, p, desired)
+	case current.AddressType != desired.AddressType: // cannot be changed; the deletion's event brings us back
+		return r.delete(ctx, p.source, current)
+	case !routing.SliceChanged(current, desired):
+		r.ledger.right(key, current)
+		return nil
+	default:
+		if !p.moved() && r.ledger.changedByOthers(key, current) {
+			r.Metrics.DriftRepair(kindSlice)
+		}
+		return r.updateSlice(ctx, p.source, desired)
+	}
+}
+
+func (r *ServiceDirectorReconciler) createSlice(ctx context.Context, p *plan, desired *discoveryv1.EndpointSlice) error {
+	err := r.Client.Create(ctx, desired, client.FieldOwner(FieldManager))
+	r.Metrics.SliceWrite("create", result(err))
+	switch {
+	case err == nil:
+		r.wroteSlice(p.source, desired)
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		return r.meetSlice(ctx, p, desired)
+	default:
+		return fmt.Errorf("failed to create EndpointSlice %s/%s: %w", desired.Namespace, desired.Name, err)
+	}
+}
+
+// meetSlice deals with a slice that exists although the cache does not show it as ours. Either the cache is behind, or
+// somebody removed the label by which the cache finds it, or it is somebody else's.
+func (r *ServiceDirectorReconciler) meetSlice(ctx context.Context, p *plan, desired *discoveryv1.EndpointSlice) error {
+	key := client.ObjectKeyFromObject(desired)
+	var existing discoveryv1.EndpointSlice
+	if err := r.APIReader.Get(ctx, key, &existing); err != nil {
+		return fmt.Errorf("failed to get EndpointSlice %s: %w", key, err)
+	}
+	switch {
+	case !routing.OwnedBy(&existing, p.source):
+		return &takenError{name: existing.Name}
+	case existing.Labels[discoveryv1.LabelManagedBy] == api.ManagedBy:
+		return fmt.Errorf("%w: EndpointSlice %s exists", errStale, key)
+	default:
+		r.Metrics.DriftRepair(kindSlice)
+		meta := existing.ObjectMeta.DeepCopy()
+		for k, v := range desired.Labels {
+			meta.Labels = set(meta.Labels, k, v)
+		}
+		for k, v := range desired.Annotations {
+			meta.Annotations = set(meta.Annotations, k, v)
+		}
+		meta.ManagedFields = nil
+		desired.ObjectMeta = *meta
+		return r.updateSlice(ctx, p.source, desired)
+	}
+}
+
+// updateSlice replaces a slice. desired carries the resourceVersion that the decision was based on: if that is not the
+// latest any more, the API server refuses, and a second leader cannot come of it.
+func (r *ServiceDirectorReconciler) updateSlice(ctx context.Context, source *corev1.Service, desired *discoveryv1.EndpointSlice) error {
+	err := r.Client.Update(ctx, desired, client.FieldOwner(FieldManager))
+	r.Metrics.SliceWrite("update", result(err))
+	switch {
+	case err == nil:
+		r.wroteSlice(source, desired)
+		return nil
+	case apierrors.IsNotFound(err):
+		r.ledger.vanished(client.ObjectKeyFromObject(source), desired)
+		return fmt.Errorf("%w: EndpointSlice %s/%s is gone", errStale, desired.Namespace, desired.Name)
+	default:
+		r.ledger.vanished(client.ObjectKeyFromObject(source), desired)
+		return fmt.Errorf("failed to update EndpointSlice %s/%s: %w", desired.Namespace, desired.Name, err)
+	}
+}
+
+func (r *ServiceDirectorReconciler) wroteSlice(source *corev1.Service, written *discoveryv1.EndpointSlice) {
+	written.ManagedFields = nil
+	r.ledger.wrote(client.ObjectKeyFromObject(source), written)
+}
+
+// suspend takes the endpoints from all slices of a Service that cannot be routed. The slices stay, and with them the
+// epoch; the leader Service stays, and with it its address.
+func (r *ServiceDirectorReconciler) suspend(ctx context.Context, p *plan) error {
+	for _, slice := range p.made.slices {
+		if len(slice.Endpoints) == 0 {
+			continue
+		}
+		if err := r.updateSlice(ctx, p.source, routing.EmptySlice(slice, p.now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeSuperseded deletes what an earlier name or an earlier IP family left: only now, when the new is in place.
+func (r *ServiceDirectorReconciler) removeSuperseded(ctx context.Context, p *plan) error {
+	for _, service := range p.made.services {
+		if service.Name != p.name {
+			if err := r.delete(ctx, p.source, service); err != nil {
+				return err
+			}
+		}
+	}
+	for _, slice := range p.made.slices {
+		if !p.wants(slice.Name) {
+			if err := r.delete(ctx, p.source, slice); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *plan) wants(sliceName string) bool {
+	for _, change := range p.desiredSlices {
+		if change.desired.Name == sliceName {
+			return true
+		}
+	}
+	return false
+}
+
+// delete deletes an object of ours, and only that one: not another that has taken its name since.
+func (r *ServiceDirectorReconciler) delete(ctx context.Context, source *corev1.Service, object client.Object) error {
+	uid := object.GetUID()
+	err := r.Client.Delete(ctx, object, client.Preconditions{UID: &uid})
+	if kindOf(object) == kindSlice {
+		r.Metrics.SliceWrite("delete", result(client.IgnoreNotFound(err)))
+	}
+	if err := client.IgnoreNotFound(err); err != nil {
+		return fmt.Errorf("failed to delete %s %s/%s: %w", kindOf(object), object.GetNamespace(), object.GetName(), err)
+	}
+	r.ledger.deleted(client.ObjectKeyFromObject(source), object)
+	return nil
+}
+
+// takenError says that a slice that is not ours has the name of ours.
+type takenError struct {
+	name string
+}
+
+func (e *takenError) Error() string {
+	return fmt.Sprintf("EndpointSlice %s exists and was not made for this Service", e.name)
+}
+
+func (e *takenError) problem() *api.Problem {
+	return &api.Problem{Reason: reasonLeaderSliceTaken, Message: e.Error() +
+		"; it is left alone and nothing is routed: delete it, or choose another leader Service name with annotation " + api.AnnotationLeaderServiceName}
+}
+
+const (
+	kindService = "Service"
+	kindSlice   = "EndpointSlice"
+)
+
+func kindOf(object client.Object) string {
+	if _, ok := object.(*corev1.Service); ok {
+		return kindService
+	}
+	return kindSlice
+}
+
+// result is the metric's word for how a write ended.
+func result(err error) string {
+	switch {
+	case err == nil:
+		return "success"
+	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err):
+		return "stale"
+	default:
+		return "error"
+	}
+}
+
+func set(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = make(map[string]string)
+	}
+	m[key] = value
+	return m
+}
+
+// sourceKey is the Service that an object of ours was made for, by its owner.
+func sourceKey(object client.Object) (types.NamespacedName, bool) {
+	owner := ownerService(object)
+	if owner == nil {
+		return types.NamespacedName{}, false
+	}
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}, true
+}

@@ -1,0 +1,211 @@
+package director
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/informers"
+)
+
+// failoverPriority lets a Service whose pod may not lead any more overtake everything else in the queue: 0 is the
+// default, and controller-runtime gives -100 to what the initial list brings.
+const failoverPriority = 100
+
+// The pause after a failed reconciliation grows from the first to the second.
+const (
+	firstRetry = 5 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// SetupWithManager registers the controller and its indexes.
+func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager, concurrency int) error {
+	if err := informers.AddIndexes(ctx, manager.GetFieldIndexer()); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(manager).
+		Named("service-director").
+		Watches(&corev1.Service{}, r.serviceHandler()).
+		Watches(&discoveryv1.EndpointSlice{}, r.sliceHandler()).
+		Watches(&corev1.Pod{}, r.podHandler()).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrency,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+			// A standby keeps its caches and its queue warm: when it takes over, it looks at everything once, and writes
+			// nothing where nothing is wrong.
+			EnableWarmup: ptr.To(true),
+			// The name is unique in a process that runs one manager; tests run several, one after the other.
+			SkipNameValidation: ptr.To(true),
+		}).
+		Complete(r)
+}
+
+// podHandler brings in the Services that select a pod or did before the event.
+func (r *ServiceDirectorReconciler) podHandler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			pod := e.Object.(*corev1.Pod)
+			for _, key := range r.selecting(ctx, pod.Namespace, pod.Labels) {
+				if !e.IsInInitialList {
+					r.arrivals.note(key)
+				}
+				q.Add(reconcile.Request{NamespacedName: key})
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			before, after := e.ObjectOld.(*corev1.Pod), e.ObjectNew.(*corev1.Pod)
+			if !podChanged(before, after) {
+				return
+			}
+			keys := r.selecting(ctx, after.Namespace, after.Labels)
+			if !maps.Equal(before.Labels, after.Labels) {
+				keys = append(keys, r.selecting(ctx, before.Namespace, before.Labels)...)
+			}
+			r.add(q, keys)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			pod := e.Object.(*corev1.Pod)
+			r.add(q, r.selecting(ctx, pod.Namespace, pod.Labels))
+		},
+	}
+}
+
+// add puts Services whose pods changed to the head of the queue.
+func (r *ServiceDirectorReconciler) add(q queue, keys []types.NamespacedName) {
+	for _, key := range keys {
+		r.arrivals.note(key)
+		request := reconcile.Request{NamespacedName: key}
+		if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+			pq.AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(failoverPriority)}, request)
+		} else {
+			q.Add(request)
+		}
+	}
+}
+
+// podChanged tells whether anything changed that candidates or slices are made of. The cache keeps exactly that
+// (informers.SlimPod), and so whatever differs counts.
+func podChanged(before, after *corev1.Pod) bool {
+	b, a := *before, *after
+	b.ResourceVersion, a.ResourceVersion = "", ""
+	return !equality.Semantic.DeepEqual(&b, &a)
+}
+
+func (r *ServiceDirectorReconciler) selecting(ctx context.Context, namespace string, podLabels map[string]string) []types.NamespacedName {
+	services, err := informers.ServicesSelecting(ctx, r.Client, namespace, podLabels)
+	if err != nil { // a cache that is running does not fail
+		log.FromContext(ctx).Error(err, "failed to map a pod to its Services", "namespace", namespace)
+	}
+	return keysOf(services)
+}
+
+// serviceHandler brings in a Service that speaks of zen-lead, the source of a leader Service, and Services that wait for
+// a name. What we wrote ourselves brings in nothing.
+func (r *ServiceDirectorReconciler) serviceHandler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if service := e.Object.(*corev1.Service); !r.echo(service) {
+				r.addService(ctx, q, service)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			before, after := e.ObjectOld.(*corev1.Service), e.ObjectNew.(*corev1.Service)
+			if r.echo(after) {
+				return
+			}
+			r.addService(ctx, q, after)
+			if api.Mentioned(before.Annotations) {
+				q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(before)})
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			service := e.Object.(*corev1.Service)
+			if source, ok := sourceKey(service); ok {
+				r.ledger.vanished(source, service)
+			}
+			r.addService(ctx, q, service)
+		},
+	}
+}
+
+// echo tells whether an event brings only what we wrote ourselves.
+func (r *ServiceDirectorReconciler) echo(object client.Object) bool {
+	source, ok := sourceKey(object)
+	return ok && r.ledger.echo(source, object)
+}
+
+func (r *ServiceDirectorReconciler) addService(ctx context.Context, q queue, service *corev1.Service) {
+	if source, ok := sourceKey(service); ok {
+		q.Add(reconcile.Request{NamespacedName: source})
+	}
+	if api.Mentioned(service.Annotations) {
+		q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(service)})
+	}
+	waiting, err := informers.ServicesWanting(ctx, r.Client, service.Namespace, service.Name)
+	if err != nil { // a cache that is running does not fail
+		log.FromContext(ctx).Error(err, "failed to map a Service to those that want its name", "namespace", service.Namespace)
+	}
+	for _, key := range keysOf(waiting) {
+		q.Add(reconcile.Request{NamespacedName: key})
+	}
+}
+
+// sliceHandler brings in the source of a leader slice, unless the event brings what we wrote ourselves.
+func (r *ServiceDirectorReconciler) sliceHandler() handler.EventHandler {
+	add := func(q queue, object client.Object) {
+		if source, ok := sourceKey(object); ok && !r.echo(object) {
+			q.Add(reconcile.Request{NamespacedName: source})
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(q, e.Object) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			add(q, e.ObjectNew)
+			if source, ok := sourceKey(e.ObjectOld); ok && ownerService(e.ObjectNew) == nil {
+				q.Add(reconcile.Request{NamespacedName: source})
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			if source, ok := sourceKey(e.Object); ok {
+				r.ledger.vanished(source, e.Object)
+				q.Add(reconcile.Request{NamespacedName: source})
+			}
+		},
+	}
+}
+
+// ownerService is the Service that controls an object, nil if none does.
+func ownerService(object client.Object) *metav1.OwnerReference {
+	owner := metav1.GetControllerOfNoCopy(object)
+	if owner == nil || owner.Kind != kindService {
+		return nil
+	}
+	return owner
+}
+
+func keysOf(services []*corev1.Service) []types.NamespacedName {
+	keys := make([]types.NamespacedName, len(services))
+	for i, service := range services {
+		keys[i] = client.ObjectKeyFromObject(service)
+	}
+	return keys
+}

@@ -1,0 +1,178 @@
+// Package informers says what the controller watches, how much of it stays in memory, and how it is looked up.
+package informers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-zen/zen-lead/src/api"
+)
+
+// CacheOptions are those of the only cache. namespaces are the namespaces to watch, none for all.
+//
+// What comes out of the cache is shared and must not be changed: copying every pod of a Service for each look at it
+// would be most of the work.
+func CacheOptions(namespaces []string) cache.Options {
+	options := cache.Options{
+		ReaderFailOnMissingInformer:  true,
+		DefaultUnsafeDisableDeepCopy: ptr.To(true),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}:     {Transform: SlimPod},
+			&corev1.Service{}: {Transform: SlimService},
+			&discoveryv1.EndpointSlice{}: {
+				Transform: SlimSlice,
+				Label:     labels.SelectorFromSet(labels.Set{discoveryv1.LabelManagedBy: api.ManagedBy}),
+			},
+		},
+	}
+	for _, namespace := range namespaces {
+		if options.DefaultNamespaces == nil {
+			options.DefaultNamespaces = make(map[string]cache.Config, len(namespaces))
+		}
+		options.DefaultNamespaces[namespace] = cache.Config{}
+	}
+	return options
+}
+
+// The indexes of the cache.
+const (
+	// indexSelector holds the Services that mention zen-lead under one pair of their selector.
+	indexSelector = "zen-lead/selector"
+	// indexLeaderName holds the Services that mention zen-lead under the name that their leader Service is to have.
+	indexLeaderName = "zen-lead/leader-name"
+	// indexOwner holds the objects that zen-lead made under the UID of their source Service.
+	indexOwner = "zen-lead/owner"
+)
+
+// AddIndexes registers the indexes that the lookups below need.
+func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, index := range []struct {
+		object  client.Object
+		field   string
+		extract client.IndexerFunc
+	}{
+		{&corev1.Service{}, indexSelector, selectorKeys},
+		{&corev1.Service{}, indexLeaderName, leaderNameKeys},
+		{&corev1.Service{}, indexOwner, ownerKeys},
+		{&discoveryv1.EndpointSlice{}, indexOwner, ownerKeys},
+	} {
+		if err := indexer.IndexField(ctx, index.object, index.field, index.extract); err != nil {
+			return fmt.Errorf("failed to add index %s of %T: %w", index.field, index.object, err)
+		}
+	}
+	return nil
+}
+
+// ServicesSelecting are the Services that mention zen-lead and whose selector matches the labels.
+func ServicesSelecting(ctx context.Context, reader client.Reader, namespace string, podLabels labels.Set) ([]*corev1.Service, error) {
+	var matching []*corev1.Service
+	for key, value := range podLabels {
+		var list corev1.ServiceList
+		err := reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSelector: pair(key, value)})
+		if err != nil {
+			return nil, fmt.Errorf("failed to look up Services of namespace %s by selector: %w", namespace, err)
+		}
+		for i := range list.Items {
+			if labels.SelectorFromSet(list.Items[i].Spec.Selector).Matches(podLabels) {
+				matching = append(matching, &list.Items[i])
+			}
+		}
+	}
+	return matching, nil
+}
+
+// ServicesWanting are the Services that mention zen-lead and whose leader Service is to have the name.
+func ServicesWanting(ctx context.Context, reader client.Reader, namespace, leaderServiceName string) ([]*corev1.Service, error) {
+	var list corev1.ServiceList
+	err := reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexLeaderName: leaderServiceName})
+	if err != nil {
+		return nil, fmt.Errorf("failed to look up Services of namespace %s by leader Service %s: %w", namespace, leaderServiceName, err)
+	}
+	return pointers(list.Items), nil
+}
+
+// SelectedPods are the pods that the source Service selects. An empty selector selects none, as everywhere in
+// Kubernetes but in package labels.
+func SelectedPods(ctx context.Context, reader client.Reader, source *corev1.Service) ([]*corev1.Pod, error) {
+	if len(source.Spec.Selector) == 0 {
+		return nil, nil
+	}
+	var list corev1.PodList
+	err := reader.List(ctx, &list, client.InNamespace(source.Namespace), client.MatchingLabels(source.Spec.Selector))
+	if err != nil {
+		return nil, fmt.Errorf("failed to list pods of Service %s/%s: %w", source.Namespace, source.Name, err)
+	}
+	return pointers(list.Items), nil
+}
+
+// MadeFor are the leader Services and slices that were made for the source Service, under whatever name.
+func MadeFor(ctx context.Context, reader client.Reader, source *corev1.Service) ([]*corev1.Service, []*discoveryv1.EndpointSlice, error) {
+	owner := client.MatchingFields{indexOwner: string(source.UID)}
+	var services corev1.ServiceList
+	if err := reader.List(ctx, &services, client.InNamespace(source.Namespace), owner); err != nil {
+		return nil, nil, fmt.Errorf("failed to look up leader Services of Service %s/%s: %w", source.Namespace, source.Name, err)
+	}
+	var slices discoveryv1.EndpointSliceList
+	if err := reader.List(ctx, &slices, client.InNamespace(source.Namespace), owner); err != nil {
+		return nil, nil, fmt.Errorf("failed to look up leader slices of Service %s/%s: %w", source.Namespace, source.Name, err)
+	}
+	return pointers(services.Items), pointers(slices.Items), nil
+}
+
+func pointers[T any](items []T) []*T {
+	list := make([]*T, len(items))
+	for i := range items {
+		list[i] = &items[i]
+	}
+	return list
+}
+
+// selectorKeys files a Service under one pair of its selector: a pod has it if the selector matches. The longest pair
+// is taken, since it is the one most likely to be the Service's own and not shared by a whole namespace.
+func selectorKeys(object client.Object) []string {
+	service, ok := object.(*corev1.Service)
+	if !ok || !api.Mentioned(service.Annotations) {
+		return nil
+	}
+	var longest string
+	for key, value := range service.Spec.Selector {
+		if p := pair(key, value); len(p) > len(longest) || len(p) == len(longest) && p < longest {
+			longest = p
+		}
+	}
+	if longest == "" {
+		return nil
+	}
+	return []string{longest}
+}
+
+// leaderNameKeys files a Service under the name of its leader Service, which no default but the derived name enters.
+func leaderNameKeys(object client.Object) []string {
+	service, ok := object.(*corev1.Service)
+	if !ok || !api.Mentioned(service.Annotations) {
+		return nil
+	}
+	settings, _ := api.ParseSettings(service.Name, service.Annotations, api.Defaults{})
+	return []string{settings.LeaderServiceName}
+}
+
+func ownerKeys(object client.Object) []string {
+	if service, ok := object.(*corev1.Service); ok && !Made(service) {
+		return nil
+	}
+	owner := metav1.GetControllerOfNoCopy(object)
+	if owner == nil || owner.Kind != "Service" {
+		return nil
+	}
+	return []string{string(owner.UID)}
+}
+
+func pair(key, value string) string { return key + "=" + value }
