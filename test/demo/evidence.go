@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/kube-zen/zen-lead/test/e2e/harness"
+)
+
+// gatherEvidence writes down what a person needs to find out why the demo failed. It uses a context of its own: after an
+// interrupt too the evidence is wanted.
+func (d *demo) gatherEvidence(cause error) {
+	if d.client == nil || errors.Is(cause, context.Canceled) {
+		return
+	}
+	folder := filepath.Join(d.work, "demo-logs")
+	err := os.RemoveAll(folder)
+	if err == nil {
+		err = harness.Gather(context.Background(), folder, systemNamespace, namespace)
+	}
+	if err != nil {
+		d.screen.printf("        %s\n", fmt.Errorf("not all evidence could be gathered: %w", err))
+	}
+	d.screen.printf("        Pods, events, slices and logs are in %s; the cluster is left as it is.\n", folder)
+}
