@@ -56,6 +56,28 @@ $(TOOLS:%=bin/%): bin/%: ci/tools/go.mod ci/tools/go.sum ci/tool.sh
 bin/image: ci/tools/go.mod ci/tools/go.sum ci/tool.sh $(filter-out %_test.go,$(wildcard ci/tools/image/*.go))
 	@ci/tool.sh image ./image
 
+## @category Cluster
+
+# IP families of the throw-away cluster: ipv4, dual or ipv6.
+CLUSTER_IP_FAMILY ?= ipv4
+export CLUSTER_IP_FAMILY
+
+.PHONY: cluster-up
+cluster-up: bin/kind ## Bring up a throw-away three-node cluster (CLUSTER=current: check that yours answers).
+	@ci/cluster/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## Take that cluster away, and what it needed to run; keep what was slow to build.
+	@ci/cluster/down.sh
+
+.PHONY: cluster-status
+cluster-status: ## Say what is up.
+	@ci/cluster/status.sh
+
+.PHONY: cache-clean
+cache-clean: cluster-down ## Remove what was slow to build too: Kubernetes, the node image, the data of the Docker engine.
+	@ci/cluster/cache-clean.sh
+
 ## @category Test
 
 .PHONY: test

@@ -34,6 +34,17 @@ has_sys_resource() {
 
 if engine_is_ours; then export DOCKER_HOST=unix://$RUN/docker.sock; fi
 
+# Also what is half made. kind itself would do no more, and is not needed for it.
+remove_cluster() {
+  local containers
+  mapfile -t containers < <(docker ps -aq --filter "label=io.x-k8s.kind.cluster=$KIND_CLUSTER_NAME")
+  [[ ${#containers[@]} -eq 0 ]] || docker rm -f -v "${containers[@]}" >/dev/null
+  if docker network inspect "$KIND_EXPERIMENTAL_DOCKER_NETWORK" >/dev/null 2>&1; then
+    docker network rm "$KIND_EXPERIMENTAL_DOCKER_NETWORK" >/dev/null
+  fi
+  rm -f "$CACHE/cluster-creating" "$CACHE/bridge"
+}
+
 case $CLUSTER in
   kind) export KUBECONFIG=$STATE/kubeconfig ;;
   current) ;;

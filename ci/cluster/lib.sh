@@ -40,10 +40,14 @@ end_step() {
   STEP_PGID=
 }
 
+ON_INTERRUPT= # a function that takes away what is half made
+
 on_interrupt() {
   trap '' INT TERM
-  end_step
+  [[ -t 2 ]] && printf '\r\033[K' >&2
   say "interrupted"
+  end_step
+  [[ -z $ON_INTERRUPT ]] || "$ON_INTERRUPT"
   exit 130
 }
 
