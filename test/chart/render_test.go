@@ -1,0 +1,140 @@
+// Package chart renders charts/zen-lead with Helm, for every way of use that has a values file in charts/zen-lead/ci, and
+// looks at the objects.
+package chart
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gruntwork-io/terratest/modules/helm"
+	"github.com/gruntwork-io/terratest/modules/k8s"
+	"github.com/gruntwork-io/terratest/modules/logger"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	chartDir  = "../../charts/zen-lead"
+	release   = "zen-lead"
+	namespace = "zen-lead-system"
+)
+
+func TestMain(m *testing.M) {
+	if err := useBuiltTools(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// useBuiltTools puts the pinned Helm before any other that the machine may have.
+func useBuiltTools() error {
+	bin, err := filepath.Abs("../../bin")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(bin, "helm")); err != nil {
+		return fmt.Errorf("failed to find the pinned helm: run make bin/helm first: %w", err)
+	}
+	return os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+// values are what a user gives: a values file of the chart's ci directory, and single values as JSON.
+type values struct {
+	file string
+	set  map[string]string
+}
+
+func (v values) options() *helm.Options {
+	o := &helm.Options{
+		KubectlOptions: k8s.NewKubectlOptions("", "", namespace),
+		Logger:         logger.Discard,
+		SetJsonValues:  v.set,
+	}
+	if v.file != "" {
+		o.ValuesFiles = []string{filepath.Join(chartDir, "ci", v.file)}
+	}
+	return o
+}
+
+func set(pairs ...string) values {
+	v := values{set: map[string]string{}}
+	for i := 0; i < len(pairs); i += 2 {
+		v.set[pairs[i]] = pairs[i+1]
+	}
+	return v
+}
+
+// render returns the objects that Helm makes. Decoding is strict: an unknown or repeated field fails.
+func render(t *testing.T, v values) objects {
+	t.Helper()
+	return decode(t, helm.RenderTemplate(t, v.options(), chartDir, release, nil))
+}
+
+// refuse renders values that must be refused, and returns what Helm says.
+func refuse(t *testing.T, v values) string {
+	t.Helper()
+	_, stderr, err := helm.RenderTemplateAndGetStdOutErrE(t, v.options(), chartDir, release, nil)
+	require.Error(t, err, "values were accepted")
+	return stderr
+}
+
+func decode(t *testing.T, manifests string) objects {
+	t.Helper()
+	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	var found objects
+	for _, document := range strings.Split("\n"+manifests, "\n---\n") {
+		if strings.TrimSpace(document) == "" {
+			continue
+		}
+		object, _, err := decoder.Decode([]byte(document), nil, nil)
+		require.NoError(t, err, document)
+		found = append(found, object.(client.Object))
+	}
+	return found
+}
+
+// objects are those of one rendering.
+type objects []client.Object
+
+// inventory lists them as Kind namespace/name, sorted as Helm does.
+func (o objects) inventory() []string {
+	var list []string
+	for _, object := range o {
+		list = append(list, fmt.Sprintf("%s %s/%s", object.GetObjectKind().GroupVersionKind().Kind, object.GetNamespace(), object.GetName()))
+	}
+	return list
+}
+
+// all returns the objects of one type.
+func all[T client.Object](o objects) []T {
+	var list []T
+	for _, object := range o {
+		if typed, ok := object.(T); ok {
+			list = append(list, typed)
+		}
+	}
+	return list
+}
+
+// one returns the only object of a type.
+func one[T client.Object](t *testing.T, o objects) T {
+	t.Helper()
+	list := all[T](o)
+	require.Len(t, list, 1)
+	return list[0]
+}
+
+func container(t *testing.T, o objects) corev1.Container {
+	t.Helper()
+	containers := one[*appsv1.Deployment](t, o).Spec.Template.Spec.Containers
+	require.Len(t, containers, 1)
+	return containers[0]
+}
