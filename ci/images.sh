@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds image archives into bin/images: ci/images.sh [zen-lead] [traffic] [agnhost], all three without an argument.
+# Needs bin/image, which make images provides.
 # No base image and no container engine is needed; the same sources give the same bytes.
 set -euo pipefail
 
@@ -41,6 +42,16 @@ image_zen-lead() {
 image_traffic() {
   compile traffic ./test/traffic
   pack "$staging/traffic" zen-lead.io/traffic:dev "Client that opens a new connection every few milliseconds"
+}
+
+# Kubernetes' own test image: the same entrypoint, default argument, ports and upload directory, but neither root nor a
+# shell nor the tools of its Alpine base.
+image_agnhost() {
+  local binary version
+  binary=$(ci/cluster/agnhost.sh)
+  version=$(ci/cluster/agnhost.sh version)
+  pack "$binary" "registry.k8s.io/e2e-test-images/agnhost:$version" "Kubernetes' test program agnhost" \
+    -cmd pause -dir /tmp -dir /uploads -port 80 -port 8080 -port 8081 -port 9376 -port 5000
 }
 
 for image in "${@:-zen-lead traffic agnhost}"; do
