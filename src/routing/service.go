@@ -55,7 +55,7 @@ func DesiredLeaderService(source *corev1.Service, name string, leadership Leader
 	spec.ExternalIPs = nil
 	if headless(source) {
 		spec.ClusterIP = corev1.ClusterIPNone
-	} else if current == nil {
+	} else if spec.ClusterIP == corev1.ClusterIPNone {
 		spec.ClusterIP = ""
 	}
 	return service

@@ -1,0 +1,207 @@
+package informers
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/kube-zen/zen-lead/src/api"
+)
+
+func fullPod() *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "p", Namespace: "ns", UID: "1", ResourceVersion: "5", Labels: map[string]string{"app": "a"},
+			Annotations:       map[string]string{corev1.PodDeletionCost: "3", "big": "annotation"},
+			CreationTimestamp: metav1.NewTime(time.Unix(1, 0)), DeletionTimestamp: ptr.To(metav1.NewTime(time.Unix(2, 0))),
+			DeletionGracePeriodSeconds: ptr.To(int64(30)),
+			ManagedFields:              []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
+			Finalizers:                 []string{"x"},
+			OwnerReferences:            []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "rs", UID: "r", Controller: ptr.To(true)}, {Kind: "Other"}},
+		},
+		Spec: corev1.PodSpec{
+			NodeName: "n",
+			Containers: []corev1.Container{{
+				Name: "c", Image: "i", Env: []corev1.EnvVar{{Name: "A"}},
+				Ports: []corev1.ContainerPort{{Name: "http", Protocol: corev1.ProtocolTCP, ContainerPort: 80, HostPort: 8}, {ContainerPort: 81}},
+			}},
+			InitContainers: []corev1.Container{
+				{Name: "once", Ports: []corev1.ContainerPort{{Name: "no", ContainerPort: 1}}},
+				{Name: "sidecar", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), Ports: []corev1.ContainerPort{{Name: "mesh", ContainerPort: 2}}},
+			},
+		},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIP: "10.0.0.1", PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}}, HostIP: "1.1.1.1",
+			Conditions:        []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue, Message: "m"}},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "c"}},
+		},
+	}
+}
+
+func TestSlimPodKeepsWhatIsReadAndNothingElse(t *testing.T) {
+	got, err := SlimPod(fullPod())
+	require.NoError(t, err)
+	want := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "p", Namespace: "ns", UID: "1", ResourceVersion: "5", Labels: map[string]string{"app": "a"},
+			Annotations:       map[string]string{corev1.PodDeletionCost: "3"},
+			CreationTimestamp: metav1.NewTime(time.Unix(1, 0)), DeletionTimestamp: ptr.To(metav1.NewTime(time.Unix(2, 0))),
+			DeletionGracePeriodSeconds: ptr.To(int64(30)),
+			OwnerReferences:            []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "rs", UID: "r", Controller: ptr.To(true)}},
+		},
+		Spec: corev1.PodSpec{
+			NodeName:       "n",
+			Containers:     []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "http", Protocol: corev1.ProtocolTCP, ContainerPort: 80}}}},
+			InitContainers: []corev1.Container{{RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), Ports: []corev1.ContainerPort{{Name: "mesh", ContainerPort: 2}}}},
+		},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}},
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+		},
+	}
+	assert.Equal(t, want, got)
+}
+
+func service(mods ...func(*corev1.Service)) *corev1.Service {
+	s := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "s", Namespace: "ns", UID: "1", ResourceVersion: "5", Labels: map[string]string{"team": "x"},
+			Annotations: map[string]string{"other": "annotation"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}},
+		},
+		Spec: corev1.ServiceSpec{ClusterIP: "10.0.0.1", Selector: map[string]string{"app": "s"}},
+	}
+	for _, mod := range mods {
+		mod(s)
+	}
+	return s
+}
+
+func optedIn(s *corev1.Service) { s.Annotations[api.AnnotationEnabled] = "true" }
+func ownedByS(s *corev1.Service) {
+	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "s", UID: "9", Controller: ptr.To(true)}}
+}
+func labelled(s *corev1.Service) { s.Labels[api.LabelManagedBy] = api.ManagedBy }
+
+func TestSlimService(t *testing.T) {
+	got, err := SlimService(service())
+	require.NoError(t, err)
+	assert.Equal(t, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "ns", UID: "1", ResourceVersion: "5"}}, got,
+		"of a Service that has nothing to do with zen-lead only the name is kept")
+
+	got, err = SlimService(service(optedIn))
+	require.NoError(t, err)
+	source := got.(*corev1.Service)
+	assert.Equal(t, map[string]string{api.AnnotationEnabled: "true"}, source.Annotations)
+	assert.Equal(t, service().Spec, source.Spec)
+	assert.Empty(t, source.Labels)
+
+	for _, made := range []*corev1.Service{service(ownedByS), service(labelled)} {
+		got, err = SlimService(made)
+		require.NoError(t, err)
+		leader := got.(*corev1.Service)
+		assert.Equal(t, made.Spec, leader.Spec)
+		assert.Equal(t, made.OwnerReferences, leader.OwnerReferences)
+		assert.NotContains(t, leader.Labels, "team")
+	}
+}
+
+func TestTransformsAreIdempotentAndPassOthersThrough(t *testing.T) {
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "x", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}}}}
+	for _, row := range []struct {
+		transform func(any) (any, error)
+		objects   []client.Object
+	}{
+		{SlimPod, []client.Object{fullPod(), &corev1.Pod{}}},
+		{SlimService, []client.Object{service(), service(optedIn), service(ownedByS), service(labelled)}},
+		{SlimSlice, []client.Object{slice, &discoveryv1.EndpointSlice{}}},
+	} {
+		for _, object := range row.objects {
+			untouched := object.DeepCopyObject()
+			once, err := row.transform(object)
+			require.NoError(t, err)
+			assert.Equal(t, untouched, object.DeepCopyObject(), "the input was changed")
+			twice, err := row.transform(once)
+			require.NoError(t, err)
+			assert.Equal(t, once, twice)
+			assert.Empty(t, once.(client.Object).GetManagedFields())
+		}
+		other, err := row.transform("something else")
+		require.NoError(t, err)
+		assert.Equal(t, "something else", other)
+	}
+}
+
+func TestCacheOptionsScope(t *testing.T) {
+	assert.Empty(t, CacheOptions(nil).DefaultNamespaces, "every namespace")
+	options := CacheOptions([]string{"a", "b"})
+	assert.Len(t, options.DefaultNamespaces, 2)
+	assert.True(t, options.ReaderFailOnMissingInformer)
+}
+
+func reader(t *testing.T, objects ...client.Object) client.Reader {
+	t.Helper()
+	for _, object := range objects {
+		object.SetManagedFields(nil) // the fake client checks them
+	}
+	builder := fake.NewClientBuilder().WithObjects(objects...)
+	require.NoError(t, AddIndexes(t.Context(), indexers{builder}))
+	return builder.Build()
+}
+
+// indexers adds indexes to a fake client as AddIndexes adds them to a cache.
+type indexers struct{ builder *fake.ClientBuilder }
+
+func (i indexers) IndexField(_ context.Context, object client.Object, field string, extract client.IndexerFunc) error {
+	i.builder.WithIndex(object, field, extract)
+	return nil
+}
+
+func TestServicesSelecting(t *testing.T) {
+	named := func(name string, selector map[string]string, mods ...func(*corev1.Service)) *corev1.Service {
+		s := service(mods...)
+		s.Name, s.UID, s.Spec.Selector = name, "", selector
+		return s
+	}
+	r := reader(t,
+		named("match", map[string]string{"app": "web", "tier": "front"}, optedIn),
+		named("match-too", map[string]string{"tier": "front"}, optedIn),
+		named("other-value", map[string]string{"app": "db"}, optedIn),
+		named("partial", map[string]string{"app": "web", "tier": "back"}, optedIn),
+		named("plain", map[string]string{"app": "web"}),
+		named("no-selector", nil, optedIn),
+	)
+	services, err := ServicesSelecting(t.Context(), r, "ns", map[string]string{"app": "web", "tier": "front", "hash": "1"})
+	require.NoError(t, err)
+	var names []string
+	for _, s := range services {
+		names = append(names, s.Name)
+	}
+	assert.ElementsMatch(t, []string{"match", "match-too"}, names)
+
+	services, err = ServicesSelecting(t.Context(), r, "elsewhere", map[string]string{"app": "web", "tier": "front"})
+	require.NoError(t, err)
+	assert.Empty(t, services)
+}
+
+func TestServicesWanting(t *testing.T) {
+	custom := service(optedIn, func(s *corev1.Service) { s.Name = "c"; s.Annotations[api.AnnotationLeaderServiceName] = "s-leader" })
+	r := reader(t, service(optedIn), custom, service(func(s *corev1.Service) { s.Name = "plain" }))
+	services, err := ServicesWanting(t.Context(), r, "ns", "s-leader")
+	require.NoError(t, err)
+	assert.Len(t, services, 2)
+}
+
+func TestSelectedPodsOfAnEmptySelectorAreNone(t *testing.T) {
+	pods, err := SelectedPods(t.Context(), reader(t), service(func(s *corev1.Service) { s.Spec.Selector = nil }))
+	require.NoError(t, err)
+	assert.Empty(t, pods)
+}
