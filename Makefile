@@ -78,6 +78,16 @@ cluster-status: ## Say what is up.
 cache-clean: cluster-down ## Remove what was slow to build too: Kubernetes, the node image, the data of the Docker engine.
 	@ci/cluster/cache-clean.sh
 
+## @category Demo
+
+.PHONY: demo
+demo: bin/helm $(if $(filter kind,$(CLUSTER)),bin/kind bin/image) ## A throw-away Kubernetes, the chart installed, a Service annotated, its leader deleted under traffic.
+	@test/demo/demo.sh up
+
+.PHONY: demo-down
+demo-down: bin/helm ## Remove every trace of the demo, and the throw-away cluster.
+	@test/demo/demo.sh down
+
 ## @category Test
 
 .PHONY: test
