@@ -90,14 +90,32 @@ demo-down: bin/helm ## Remove every trace of the demo, and the throw-away cluste
 
 ## @category Test
 
+# Each part needs no more than its own tools. `make -j` is of no use: one part already takes all cores.
 .PHONY: test
-test: verify test-unit test-integration ## Everything that can be tested on this machine.
+test: verify test-unit test-chart test-integration ## Everything that can be tested on this machine.
+
+# The race detector needs a C compiler.
+RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 
 .PHONY: test-unit
 test-unit: ## Unit tests, with the race detector.
-	go test -race ./src/...
+	@[[ -n "$(RACE)" ]] || echo "no C compiler: testing without the race detector (Debian: apt-get install gcc libc6-dev)"
+	go test $(RACE) ./src/... ./test/demo/... ./test/traffic/...
+	cd ci/tools && go test ./...
+
+.PHONY: test-integration
+test-integration: ## The controller on a real API server; the first run may compile Kubernetes.
+	@assets="$$(ci/envtest.sh)" && echo "go test ./test/integration/..." && \
+	  KUBEBUILDER_ASSETS="$$assets" go test -timeout 20m ./test/integration/...
+
+.PHONY: test-chart
+test-chart: bin/helm ## The chart, rendered for every values file in its ci directory.
+	go test ./test/chart/...
 
 .PHONY: verify
-verify: ## Formatting, vet, static analysis, generated files.
-	@test -z "$$(gofmt -l src test ci)" || { echo "gofmt: these files need formatting:"; gofmt -l src test ci; exit 1; }
-	go vet ./...
+verify: bin/helm bin/staticcheck bin/actionlint bin/helm-docs bin/helm-values-schema-json ## Formatting, static analysis, generated files, chart and workflow lint.
+	@ci/verify.sh
+
+.PHONY: generate
+generate: bin/helm-docs bin/helm-values-schema-json ## Write the chart's README and values schema from values.yaml.
+	@ci/generate.sh
