@@ -1,0 +1,403 @@
+package director
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/informers"
+	"github.com/kube-zen/zen-lead/src/metrics"
+)
+
+var (
+	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	web  = types.NamespacedName{Namespace: "ns", Name: "web"}
+)
+
+// world is a reconciler on a fake API server. What the fake accepts proves nothing about a real one (test/integration
+// does); here it fails on request.
+type world struct {
+	*ServiceDirectorReconciler
+	client client.WithWatch
+	events chan string
+	writes []string
+	fail   func(verb string, object client.Object) error
+}
+
+func newWorld(t *testing.T, objects ...client.Object) *world {
+	t.Helper()
+	w := &world{fail: func(string, client.Object) error { return nil }}
+	builder := fake.NewClientBuilder().WithObjects(objects...)
+	require.NoError(t, informers.AddIndexes(t.Context(), indexers{builder}))
+	w.client = interceptor.NewClient(builder.Build(), interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			return w.write("create", o, func() error { o.SetUID(types.UID("uid-" + o.GetName())); return c.Create(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return w.write("update", o, func() error { return c.Update(ctx, o, opts...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			return w.write("patch", o, func() error { return c.Patch(ctx, o, p, opts...) })
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			return w.write("delete", o, func() error { return c.Delete(ctx, o, opts...) })
+		},
+	})
+	clock := clocktesting.NewFakePassiveClock(noon)
+	recorder := events.NewFakeRecorder(100)
+	w.events = recorder.Events
+	w.ServiceDirectorReconciler = New(Config{
+		Client: w.client, APIReader: w.client, Events: recorder, Metrics: metrics.NewRecorder(clock, "test"), Clock: clock,
+	})
+	return w
+}
+
+func (w *world) write(verb string, object client.Object, do func() error) error {
+	w.writes = append(w.writes, verb+" "+object.GetName())
+	if err := w.fail(verb, object); err != nil {
+		return err
+	}
+	return do()
+}
+
+func (w *world) reconcile(t *testing.T) (reconcile.Result, error) {
+	t.Helper()
+	w.writes = nil
+	return w.Reconcile(t.Context(), reconcile.Request{NamespacedName: web})
+}
+
+func (w *world) mustReconcile(t *testing.T) reconcile.Result {
+	t.Helper()
+	result, err := w.reconcile(t)
+	require.NoError(t, err)
+	return result
+}
+
+func (w *world) said() []string {
+	var said []string
+	for len(w.events) > 0 {
+		said = append(said, <-w.events)
+	}
+	return said
+}
+
+func (w *world) slice(t *testing.T) *discoveryv1.EndpointSlice {
+	t.Helper()
+	var slice discoveryv1.EndpointSlice
+	require.NoError(t, w.client.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "web-leader-ipv4"}, &slice))
+	return &slice
+}
+
+// indexers adds indexes to a fake client as AddIndexes adds them to a cache.
+type indexers struct{ builder *fake.ClientBuilder }
+
+func (i indexers) IndexField(_ context.Context, object client.Object, field string, extract client.IndexerFunc) error {
+	i.builder.WithIndex(object, field, extract)
+	return nil
+}
+
+func makeSource() *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "ns", UID: "source", Annotations: map[string]string{api.AnnotationEnabled: "true"}},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: "10.0.0.1", Selector: map[string]string{"app": "web"},
+			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicySingleStack),
+			Ports: []corev1.ServicePort{{Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(8080)}},
+		},
+	}
+}
+
+func makePod(name string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: types.UID("uid-" + name), Labels: map[string]string{"app": "web"}},
+		Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: "10.1.0.1"}},
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(noon.Add(-time.Minute))}},
+		},
+	}
+}
+
+func TestFailoverWritesTheSliceFirst(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"), makePod("b"))
+	w.mustReconcile(t)
+	assert.Equal(t, []string{"create web-leader", "create web-leader-ipv4"}, w.writes)
+	assert.Equal(t, []string{"Normal LeaderElected pod a leads: Service web-leader routes to it alone"}, w.said())
+
+	require.NoError(t, w.client.Delete(t.Context(), makePod("a")))
+	w.mustReconcile(t)
+	assert.Equal(t, []string{"update web-leader-ipv4", "patch web-leader"}, w.writes)
+	assert.Equal(t, []string{"Normal LeaderChanged leader moved from pod a to pod b, because the former was deleted"}, w.said())
+
+	w.mustReconcile(t)
+	assert.Empty(t, w.writes, "a second look writes nothing")
+	assert.Empty(t, w.said())
+}
+
+func TestDeselectedLeaderIsNamedAsSuch(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"), makePod("b"))
+	w.mustReconcile(t)
+	relabelled := makePod("a")
+	relabelled.Labels = map[string]string{"app": "quarantine"}
+	require.NoError(t, w.client.Update(t.Context(), relabelled))
+	w.said()
+	w.mustReconcile(t)
+	assert.Contains(t, strings.Join(w.said(), "\n"), "because the Service's selector does not match the former any more")
+}
+
+// A refused write must leave everything for the next try: nothing is announced, no term is counted.
+func TestRefusedWrites(t *testing.T) {
+	services := schema.GroupResource{Resource: "services"}
+	slices := schema.GroupResource{Group: "discovery.k8s.io", Resource: "endpointslices"}
+	terminating := apierrors.NewForbidden(services, "web-leader", fmt.Errorf("namespace is being terminated"))
+	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	tests := map[string]struct {
+		err    error
+		result reconcile.Result
+		fails  bool
+		says   string
+	}{
+		"conflict":              {err: apierrors.NewConflict(slices, "x", nil), result: reconcile.Result{RequeueAfter: staleRetry}},
+		"gone":                  {err: apierrors.NewNotFound(slices, "x"), result: reconcile.Result{RequeueAfter: staleRetry}},
+		"namespace terminating": {err: terminating},
+		"forbidden":             {err: apierrors.NewForbidden(slices, "x", fmt.Errorf("exceeded quota")), fails: true, says: "exceeded quota"},
+		"unavailable":           {err: apierrors.NewServiceUnavailable("down"), fails: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, makeSource(), makePod("a"), makePod("b"))
+			w.mustReconcile(t)
+			w.said()
+			require.NoError(t, w.client.Delete(t.Context(), makePod("a")))
+			w.fail = func(verb string, _ client.Object) error {
+				if verb == "update" {
+					return test.err
+				}
+				return nil
+			}
+			for range 3 {
+				result, err := w.reconcile(t)
+				assert.Equal(t, test.fails, err != nil)
+				assert.Equal(t, test.result, result)
+				assert.NotContains(t, w.writes, "patch web-leader", "the copy must not run ahead of the slice")
+			}
+			said := strings.Join(w.said(), "\n")
+			assert.NotContains(t, said, "LeaderChanged")
+			if test.says == "" {
+				assert.Empty(t, said)
+			} else {
+				assert.Equal(t, 1, strings.Count(said, test.says), "said once: %s", said)
+			}
+
+			w.fail = func(string, client.Object) error { return nil }
+			w.mustReconcile(t)
+			assert.Equal(t, "b", w.slice(t).Endpoints[0].TargetRef.Name)
+			assert.Equal(t, "2", w.slice(t).Annotations[api.AnnotationEpoch])
+		})
+	}
+}
+
+func TestForeignSliceOfOurNameIsLeftAlone(t *testing.T) {
+	foreign := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "web-leader-ipv4", Namespace: "ns"}, AddressType: discoveryv1.AddressTypeIPv4}
+	w := newWorld(t, makeSource(), makePod("a"), foreign)
+	result := w.mustReconcile(t)
+	assert.Equal(t, takenRetry, result.RequeueAfter)
+	assert.Contains(t, strings.Join(w.said(), "\n"), "LeaderSliceConflict")
+	assert.Empty(t, w.slice(t).Endpoints)
+	w.mustReconcile(t)
+	assert.Empty(t, w.said(), "said once")
+
+	require.NoError(t, w.client.Delete(t.Context(), foreign))
+	w.mustReconcile(t)
+	assert.Len(t, w.slice(t).Endpoints, 1)
+}
+
+func TestSliceWhoseLabelsWereRemovedIsTakenBack(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"))
+	w.mustReconcile(t)
+	slice := w.slice(t)
+	// The cache finds slices by this label, and the fake does not: taking the owner index away comes to the same.
+	stripped := slice.DeepCopy()
+	delete(stripped.Labels, discoveryv1.LabelManagedBy)
+	require.NoError(t, w.client.Update(t.Context(), stripped))
+	p := &plan{observed: &observed{source: makeSource()}, now: noon}
+	desired := slice.DeepCopy()
+	desired.ResourceVersion, desired.UID = "", ""
+	require.NoError(t, w.createSlice(t.Context(), p, desired))
+	assert.Equal(t, api.ManagedBy, w.slice(t).Labels[discoveryv1.LabelManagedBy])
+}
+
+func TestProblemsAreAnnouncedOnceAndAgainWhenTheyChange(t *testing.T) {
+	source := makeSource()
+	source.Annotations[api.AnnotationSticky] = "maybe"
+	w := newWorld(t, source, makePod("a"))
+	count := func() int { return strings.Count(strings.Join(w.said(), "\n"), "InvalidAnnotation") }
+	set := func(value string) {
+		var s corev1.Service
+		require.NoError(t, w.client.Get(t.Context(), web, &s))
+		s.Annotations[api.AnnotationSticky] = value
+		require.NoError(t, w.client.Update(t.Context(), &s))
+		w.mustReconcile(t)
+	}
+	w.mustReconcile(t)
+	assert.Equal(t, 1, count())
+	w.mustReconcile(t)
+	assert.Equal(t, 0, count())
+	set("perhaps")
+	assert.Equal(t, 1, count())
+	set("true")
+	assert.Equal(t, 0, count())
+	set("maybe")
+	assert.Equal(t, 1, count())
+}
+
+func TestNotesFitIntoAnEvent(t *testing.T) {
+	w := newWorld(t)
+	w.announcements.warn(makeSource(), api.Problem{Reason: "x", Message: strings.Repeat("ü", 2000)})
+	note := w.said()[0]
+	assert.LessOrEqual(t, len(note), maxNote+len("Warning InvalidAnnotation "))
+	assert.True(t, strings.HasSuffix(note, "ü…"))
+}
+
+// What the pod filter lets pass must be all that the decision reads: every field that the slim pod keeps.
+func TestTrap14PodFilterSeesEveryInput(t *testing.T) {
+	base := func() *corev1.Pod {
+		p := makePod("a")
+		p.Annotations = map[string]string{corev1.PodDeletionCost: "1"}
+		p.ResourceVersion = "1"
+		return p
+	}
+	same := base()
+	same.ResourceVersion = "2"
+	assert.False(t, podChanged(base(), same))
+	for name, mutate := range map[string]func(*corev1.Pod){
+		"labels":        func(p *corev1.Pod) { p.Labels = map[string]string{"app": "other"} },
+		"deletion":      func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.Now()) },
+		"phase":         func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed },
+		"readiness":     func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse },
+		"ready since":   func(p *corev1.Pod) { p.Status.Conditions[0].LastTransitionTime = metav1.Now() },
+		"addresses":     func(p *corev1.Pod) { p.Status.PodIPs = nil },
+		"node":          func(p *corev1.Pod) { p.Spec.NodeName = "n2" },
+		"deletion cost": func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.PodDeletionCost: "2"} },
+		"UID":           func(p *corev1.Pod) { p.UID = "reborn" },
+		"owner":         func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{Name: "rs"}} },
+	} {
+		changed := base()
+		mutate(changed)
+		assert.True(t, podChanged(base(), changed), name)
+	}
+}
+
+func TestLedgerBridgesTheGapToTheCache(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(noon)
+	l := newLedger(clock)
+	at := func(name, version string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: "u", ResourceVersion: version}}
+	}
+	versions := func(cached ...*discoveryv1.EndpointSlice) []string {
+		var list []string
+		for _, s := range latest(l, web, cached) {
+			list = append(list, s.Name+"@"+s.ResourceVersion)
+		}
+		return list
+	}
+	assert.Equal(t, []string{"a@9"}, versions(at("a", "9")))
+
+	l.wrote(web, at("a", "10"))
+	assert.Equal(t, []string{"a@10"}, versions(at("a", "9")), "the cache is behind")
+	assert.Equal(t, []string{"a@10"}, versions(), "the cache has nothing yet")
+	assert.Equal(t, []string{"a@11"}, versions(at("a", "11")), "somebody else wrote later")
+	assert.Empty(t, latest[*corev1.Service](l, web, nil), "another kind")
+
+	assert.False(t, l.echo(web, at("a", "11")))
+	assert.True(t, l.echo(web, at("a", "10")))
+	assert.Empty(t, versions(), "once the cache has had it, the cache decides")
+	assert.True(t, l.changedByOthers(web, at("a", "11")))
+	assert.False(t, l.changedByOthers(web, at("a", "10")))
+
+	l.wrote(web, at("a", "12"))
+	clock.SetTime(noon.Add(trustUnseen + time.Second))
+	assert.Empty(t, versions(), "what the cache has not shown for so long is not believed")
+
+	l.wrote(web, at("a", "13"))
+	l.vanished(web, at("a", "13"))
+	assert.Empty(t, versions())
+	assert.True(t, l.known(web, at("a", "13")))
+	l.deleted(web, at("a", "13"))
+	assert.False(t, l.known(web, at("a", "13")))
+
+	reborn := at("a", "14")
+	l.wrote(web, reborn)
+	other := at("a", "3")
+	other.UID = "other"
+	assert.Equal(t, []string{"a@3"}, versions(other), "not the same object")
+	l.forget(web)
+	assert.Empty(t, versions())
+}
+
+func TestArrivals(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(noon)
+	a := newArrivals(clock)
+	assert.True(t, a.take(web).IsZero())
+	a.note(web)
+	clock.SetTime(noon.Add(time.Second))
+	a.note(web)
+	arrived := a.take(web)
+	assert.Equal(t, noon, arrived, "the first event counts")
+	a.note(web)
+	a.putBack(web, arrived)
+	assert.Equal(t, noon, a.take(web), "a failed look has answered nothing")
+}
+
+func TestFailoverDurationIsObservedAfterTheWrite(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"), makePod("b"))
+	registry := prometheus.NewPedanticRegistry()
+	_, err := w.Metrics.Register(registry)
+	require.NoError(t, err)
+	count := func() uint64 {
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			if f.GetName() == "zen_lead_failover_duration_seconds" {
+				return f.GetMetric()[0].GetHistogram().GetSampleCount()
+			}
+		}
+		return 0
+	}
+	w.mustReconcile(t)
+	assert.Zero(t, count(), "a first election is no failover")
+	require.NoError(t, w.client.Delete(t.Context(), makePod("a")))
+	w.arrivals.note(web)
+	w.fail = func(verb string, _ client.Object) error {
+		if verb == "update" {
+			return apierrors.NewServiceUnavailable("down")
+		}
+		return nil
+	}
+	_, err = w.reconcile(t)
+	require.Error(t, err)
+	assert.Zero(t, count(), "trap 21: not before the write is acknowledged")
+	w.fail = func(string, client.Object) error { return nil }
+	w.mustReconcile(t)
+	assert.EqualValues(t, 1, count())
+}
