@@ -7,7 +7,18 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=env.sh
 . "$HERE/env.sh"
 
+# Only a Docker engine can take away the containers of one that was killed.
+revive_engine() {
+  if [[ -d $RUN ]] && ! engine_is_ours && [[ -n $(engine_orphans) || -e $CACHE/bridge ]]; then
+    say "the Docker engine of this project was killed: starting it once more, to clean up"
+    "$ROOT/ci/docker/engine.sh" up
+    # shellcheck source=env.sh
+    . "$HERE/env.sh"
+  fi
+}
+
 take_down() {
+  revive_engine
   if have docker && docker info >/dev/null 2>&1; then
     step "removing the cluster" remove_cluster
   fi

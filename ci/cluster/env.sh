@@ -32,7 +32,20 @@ has_sys_resource() {
   (((16#$bounding >> 24) & 1))
 }
 
-if engine_is_ours; then export DOCKER_HOST=unix://$RUN/docker.sock; fi
+if engine_is_ours; then
+  export DOCKER_HOST=unix://$RUN/docker.sock
+elif [[ ${DOCKER_HOST:-} == "unix://$RUN/docker.sock" ]]; then
+  unset DOCKER_HOST # from an environment that has outlived the engine
+fi
+
+# What a killed engine leaves running: its containerd and the containers' shims, known by the folder of their sockets.
+engine_orphans() {
+  local dir line
+  for dir in /proc/[0-9]*; do
+    line=$(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null) || continue
+    if [[ $line == *"$RUN/"* ]]; then echo "${dir#/proc/} ${line:0:100}"; fi
+  done
+}
 
 # Also what is half made. kind itself would do no more, and is not needed for it.
 remove_cluster() {

@@ -15,15 +15,13 @@ in_docker() {
   fi
 }
 
-# Processes that an engine of ours started are known by the folder of its sockets, and by its cgroup.
+# A shim that lost its containerd still is in the cgroup of its container.
 processes() {
-  local dir line
+  local file
   engine_is_ours && return
-  for dir in /proc/[0-9]*; do
-    line=$(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null) || continue
-    if [[ $line == *"$RUN/"* ]] || grep -qE ":$CGROUP/" "$dir/cgroup" 2>/dev/null; then
-      echo "process ${dir#/proc/} (${line:0:100})"
-    fi
+  engine_orphans | sed 's/^/process /'
+  grep -lE ":$CGROUP/" /proc/[0-9]*/cgroup 2>/dev/null | while read -r file; do
+    echo "process $(cut -d/ -f3 <<<"$file") (in cgroup $CGROUP)"
   done
 }
 

@@ -11,13 +11,6 @@ set -euo pipefail
 LOG=$CACHE/dockerd.log
 SOCKET=$RUN/docker.sock
 
-# 24 is CAP_SYS_RESOURCE. Some sandboxes withhold it even from root; `docker run --privileged` then fails.
-has_sys_resource() {
-  local bounding
-  bounding=$(awk '/^CapBnd:/ {print $2}' /proc/self/status)
-  (((16#$bounding >> 24) & 1))
-}
-
 usable() { docker info >/dev/null 2>&1; }
 
 is_debian_root() { [[ $(id -u) == 0 && -e /etc/debian_version ]] && have apt-get; }
@@ -72,6 +65,7 @@ check_kernel() {
 configure() {
   local runtime="{}"
   mkdir -p "$RUN" "$CACHE/docker"
+  # `docker run --privileged`, which kind uses, asks for every capability and so fails where one is withheld.
   if ! has_sys_resource; then
     say "CAP_SYS_RESOURCE is withheld from this machine: containers are started without it"
     install -m 755 "$ROOT/ci/docker/runc-without-sys-resource" "$RUN/runc"
@@ -119,7 +113,7 @@ restore_host() {
 drop_chains() { # drop_chains iptables|ip6tables
   local tables=$1 table rule chain
   for table in filter nat; do
-    "$tables" -t "$table" -S 2>/dev/null | grep -E '^-A .*-j DOCKER' | sed 's/^-A/-D/' | while read -r rule; do
+    "$tables" -t "$table" -S 2>/dev/null | awk '/^-A .*-j DOCKER/ {sub(/^-A/, "-D"); print}' | while read -r rule; do
       # shellcheck disable=SC2086 # a rule is many words, and docker's have no quotes
       "$tables" -t "$table" $rule || true
     done
@@ -161,9 +155,10 @@ start_own() {
     "the engine of the machine, if any, is not touched"
 }
 
-# What a killed dockerd left behind stands in the way of the next one.
+# What a dockerd left behind when the machine went down stands in the way of the next one. One that was killed has left its
+# containerd alive, which the next one takes over.
 sweep_run() {
-  [[ -d $RUN/exec ]] || return 0
+  [[ -d $RUN/exec && -z $(engine_orphans) ]] || return 0
   awk -v dir="$RUN/exec" 'index($5, dir) == 1 {print $5}' /proc/self/mountinfo | sort -r | while read -r mount; do
     umount -l "$mount" || true
   done
@@ -185,7 +180,14 @@ up() {
 
 down() {
   local pid _
-  engine_is_ours || { forget; return 0; }
+  if ! engine_is_ours; then
+    [[ -d $RUN ]] || return 0
+    if [[ -n $(engine_orphans) ]]; then
+      die "the Docker engine of this project was killed, and its containers still run" "Run: ci/docker/engine.sh up, then make cluster-down"
+    fi
+    forget
+    return
+  fi
   if [[ -n $(docker ps -aq) ]]; then
     say "the Docker engine of this project keeps running: it still has containers ($(docker ps -a --format '{{.Names}}' | xargs))"
     return
