@@ -134,15 +134,8 @@ func wanted(optIn api.OptIn, made madeObjects) bool {
 // costs nothing here.
 func (r *ServiceDirectorReconciler) release(ctx context.Context, source *corev1.Service, settings api.Settings,
 	made madeObjects, problems []api.Problem) error {
-	for _, service := range made.services {
-		if err := r.delete(ctx, source, service); err != nil {
-			return err
-		}
-	}
-	for _, slice := range made.slices {
-		if err := r.delete(ctx, source, slice); err != nil {
-			return err
-		}
+	if err := r.deleteAll(ctx, source, made, func(client.Object) bool { return true }); err != nil {
+		return err
 	}
 	key := client.ObjectKeyFromObject(source)
 	if len(made.services) > 0 {

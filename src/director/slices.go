@@ -131,16 +131,27 @@ func (r *ServiceDirectorReconciler) suspend(ctx context.Context, p *plan) error 
 
 // removeSuperseded deletes what an earlier name or an earlier IP family left: only now, when the new is in place.
 func (r *ServiceDirectorReconciler) removeSuperseded(ctx context.Context, p *plan) error {
-	for _, service := range p.made.services {
-		if service.Name != p.name {
-			if err := r.delete(ctx, p.source, service); err != nil {
+	return r.deleteAll(ctx, p.source, p.made, func(object client.Object) bool {
+		if kindOf(object) == kindService {
+			return object.GetName() != p.name
+		}
+		return !p.wants(object.GetName())
+	})
+}
+
+// deleteAll deletes those of the made objects that are not wanted any more. The slices go first: once the Service is
+// gone, its name is free, and a slice that is still there would route whatever Service takes it.
+func (r *ServiceDirectorReconciler) deleteAll(ctx context.Context, source *corev1.Service, made madeObjects, unwanted func(client.Object) bool) error {
+	for _, slice := range made.slices {
+		if unwanted(slice) {
+			if err := r.delete(ctx, source, slice); err != nil {
 				return err
 			}
 		}
 	}
-	for _, slice := range p.made.slices {
-		if !p.wants(slice.Name) {
-			if err := r.delete(ctx, p.source, slice); err != nil {
+	for _, service := range made.services {
+		if unwanted(service) {
+			if err := r.delete(ctx, source, service); err != nil {
 				return err
 			}
 		}

@@ -160,9 +160,14 @@ func (r *ServiceDirectorReconciler) addService(ctx context.Context, q queue, ser
 	if api.Mentioned(service.Annotations) {
 		q.Add(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(service)})
 	}
-	waiting, err := informers.ServicesWanting(ctx, r.Client, service.Namespace, service.Name)
+	r.addWanting(ctx, q, service.Namespace, service.Name)
+}
+
+// addWanting brings in the Services whose leader Service is to have the name.
+func (r *ServiceDirectorReconciler) addWanting(ctx context.Context, q queue, namespace, name string) {
+	waiting, err := informers.ServicesWanting(ctx, r.Client, namespace, name)
 	if err != nil { // a cache that is running does not fail
-		log.FromContext(ctx).Error(err, "failed to map a Service to those that want its name", "namespace", service.Namespace)
+		log.FromContext(ctx).Error(err, "failed to map a name to the Services that want it", "namespace", namespace)
 	}
 	for _, key := range keysOf(waiting) {
 		q.Add(reconcile.Request{NamespacedName: key})
@@ -184,11 +189,13 @@ func (r *ServiceDirectorReconciler) sliceHandler() handler.EventHandler {
 				q.Add(reconcile.Request{NamespacedName: source})
 			}
 		},
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			if source, ok := sourceKey(e.Object); ok {
 				r.ledger.vanished(source, e.Object)
 				q.Add(reconcile.Request{NamespacedName: source})
 			}
+			// Its name is free: another Service may have been waiting for it.
+			r.addWanting(ctx, q, e.Object.GetNamespace(), e.Object.GetLabels()[discoveryv1.LabelServiceName])
 		},
 	}
 }
