@@ -16,7 +16,7 @@ export PATH=$ROOT/bin:$PATH
 
 RUN=$CACHE/run # of the Docker engine that this project starts; gone when it is stopped
 # shellcheck disable=SC2034 # for the scripts that source this
-CGROUP=/zen-lead
+CGROUP=/zen-lead-$(cksum <<<"$CACHE" | cut -d' ' -f1)
 
 # A pid file outlives its process, and its number may be somebody else's by now.
 engine_is_ours() {

@@ -53,7 +53,7 @@ files() {
 links() {
   local bridge
   bridge=$(cat "$CACHE/bridge" 2>/dev/null) || return 0
-  [[ ! -e /sys/class/net/$bridge ]] || echo "network interface $bridge"
+  ! ip link show "$bridge" >/dev/null 2>&1 || echo "network interface $bridge"
 }
 
 # dockerd leaves its chains behind; stopping an engine of ours takes them away, unless another one had made them.
