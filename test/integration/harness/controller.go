@@ -1,0 +1,107 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/kube-zen/zen-lead/src/app"
+	"github.com/kube-zen/zen-lead/src/options"
+)
+
+// UserAgent is that of a controller which runs inside the test process, and so the name of its fields' manager.
+const UserAgent = "zen-lead"
+
+// Controller is a controller that runs inside the test process.
+type Controller struct {
+	Options options.Options
+
+	world  *World
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+	once   sync.Once
+}
+
+// StartController runs the controller for the test's namespace alone, and returns when it says that it is ready. It is
+// stopped at the end of the test at the latest; one can run at a time.
+func (w *World) StartController(change ...func(*options.Options)) *Controller {
+	w.Helper()
+	o := w.Options(change...)
+	config := rest.CopyConfig(w.Config())
+	config.UserAgent = UserAgent
+	config.Wrap(w.Requests.Wrap)
+
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.Context()))
+	c := &Controller{Options: o, world: w, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		c.err = app.Run(ctx, config, o, "v0.0.0-integration")
+	}()
+	w.controller = c
+	w.Cleanup(c.Stop)
+	w.Eventually("the controller to be ready", func() error {
+		select {
+		case <-c.done:
+			w.Fatalf("the controller ended at once: %v", c.err)
+		default:
+		}
+		_, err := fetch("http://" + o.HealthProbeBindAddress + "/readyz")
+		return err
+	})
+	return c
+}
+
+// Options are the defaults, with addresses that are free and everything inside the test's namespace.
+func (w *World) Options(change ...func(*options.Options)) options.Options {
+	w.Helper()
+	o := options.Default(func(string) string { return "" })
+	o.Namespaces = []string{w.Namespace}
+	o.LeaderElectionNamespace = w.Namespace
+	o.MetricsBindAddress = w.FreeAddress()
+	o.HealthProbeBindAddress = w.FreeAddress()
+	for _, f := range change {
+		f(&o)
+	}
+	return o
+}
+
+// FreeAddress is a loopback address with a port that was free just now.
+func (w *World) FreeAddress() string {
+	w.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatalf("failed to find a free port: %v", err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// Stop ends the controller the way SIGTERM does, and fails the test if it does not end well.
+func (c *Controller) Stop() {
+	c.world.Helper()
+	c.once.Do(func() {
+		c.cancel()
+		c.world.controller = nil
+		select {
+		case <-c.done:
+			if c.err != nil {
+				c.world.Errorf("the controller ended with an error: %v", c.err)
+			}
+		case <-time.After(LongPatience):
+			c.world.Errorf("the controller did not end within %s of being asked to", LongPatience)
+		}
+	})
+}
+
+// Metrics scrapes the controller.
+func (c *Controller) Metrics() (Metrics, error) {
+	if c.Options.MetricsBindAddress == "0" {
+		return nil, fmt.Errorf("metrics are switched off")
+	}
+	return Scrape(c.Options.MetricsBindAddress)
+}
