@@ -54,7 +54,7 @@ Values that contradict each other. What is wrong with one value alone is the sch
 {{- end }}
 
 {{- define "zen-lead.validateExtraArgs" -}}
-{{- $own := dict }}
+{{- $own := dict "--namespaces" true }}
 {{- range include "zen-lead.args" . | fromYamlArray }}
 {{- $_ := set $own (splitList "=" . | first) true }}
 {{- end }}
