@@ -22,7 +22,7 @@ CGROUP=/zen-lead-$(cksum <<<"$CACHE" | cut -d' ' -f1)
 engine_is_ours() {
   local pid
   pid=$(cat "$RUN/docker.pid" 2>/dev/null) || return 1
-  [[ -n $pid && -r /proc/$pid/cmdline ]] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "--config-file $RUN/daemon.json"
+  [[ -n $pid ]] && { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "--config-file $RUN/daemon.json"
 }
 
 # 24 is CAP_SYS_RESOURCE. Some sandboxes withhold it even from root.
@@ -42,7 +42,7 @@ fi
 engine_orphans() {
   local dir line
   for dir in /proc/[0-9]*; do
-    line=$(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null) || continue
+    line=$({ tr '\0' ' ' <"$dir/cmdline"; } 2>/dev/null) || continue
     if [[ $line == *"$RUN/"* ]]; then echo "${dir#/proc/} ${line:0:100}"; fi
   done
 }

@@ -20,7 +20,7 @@ processes() {
   local file
   engine_is_ours && return
   engine_orphans | sed 's/^/process /'
-  grep -lE ":$CGROUP/" /proc/[0-9]*/cgroup 2>/dev/null | while read -r file; do
+  { grep -lE ":$CGROUP/" /proc/[0-9]*/cgroup 2>/dev/null || true; } | while read -r file; do
     echo "process $(cut -d/ -f3 <<<"$file") (in cgroup $CGROUP)"
   done
 }

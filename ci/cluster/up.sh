@@ -53,6 +53,11 @@ wait_ready() {
   kubectl -n kube-system rollout status deployment/coredns --timeout=120s
 }
 
+all_ready() {
+  [[ $(kubectl get nodes -o jsonpath='{range .items[*]}{.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}' | sort -u) == True ]] &&
+    kubectl -n kube-system rollout status deployment/coredns --timeout=1s >/dev/null 2>&1
+}
+
 # Nodes that were stopped, by hand or with the Docker engine, are started; they find their way back by themselves.
 revive() {
   local stopped
@@ -73,7 +78,9 @@ wait_answer() {
 is_up() {
   [[ ! -e $CREATING && $(containers -a | count) == "$NODES" ]] || return 1
   revive
-  get_kubeconfig && wait_answer && [[ $(kubectl get nodes -o name | count) == "$NODES" ]]
+  get_kubeconfig || return 1
+  answers || step "waiting for the API server" wait_answer || return 1
+  [[ $(kubectl get nodes -o name | count) == "$NODES" ]]
 }
 
 check_family() {
@@ -122,6 +129,7 @@ make_cluster() {
   local image
   if is_up; then
     check_family
+    if all_ready; then return; fi
     step "waiting for the nodes and for CoreDNS" wait_ready
     return
   fi

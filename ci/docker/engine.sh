@@ -146,6 +146,7 @@ start_own() {
     return
   fi
   check_kernel
+  rm -f "$RUN/docker.pid" # of a dockerd that was killed: its number may be taken, or not yet free
   sweep_run
   configure
   remember_host
