@@ -28,41 +28,48 @@ func (d *demo) command(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// clock shows that a long wait goes on, until the function that it returns is called.
+// clock shows that a long wait goes on, ever less often, until the function that it returns is called.
 func (d *demo) clock() (stop func()) {
-	ticker, end, ended := time.NewTicker(5*time.Second), make(chan struct{}), make(chan struct{})
-	start := time.Now()
+	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for {
+		for waited, wait := time.Duration(0), 5*time.Second; ; wait = min(waited, 30*time.Second) {
 			select {
 			case <-end:
 				return
-			case <-ticker.C:
-				d.screen.line("%s", d.screen.paint(dim, fmt.Sprintf("... %.0f s", time.Since(start).Seconds())))
+			case <-time.After(wait):
+				waited += wait
+				d.screen.line("%s", d.screen.paint(dim, fmt.Sprintf("... %.0f s", waited.Seconds())))
 			}
 		}
 	}()
 	return func() {
-		ticker.Stop()
 		close(end)
 		<-ended
 	}
 }
 
-// lines passes on whole lines, so that those of several writers do not mix.
+// lines passes on whole lines, so that those of several writers do not mix, and each but once in a row.
 type lines struct {
 	to      io.Writer
 	pending []byte
+	last    string
 }
 
 func (l *lines) Write(text []byte) (int, error) {
 	l.pending = append(l.pending, text...)
-	if i := strings.LastIndexByte(string(l.pending), '\n'); i >= 0 {
-		if _, err := l.to.Write(l.pending[:i+1]); err != nil {
+	for {
+		line, rest, whole := strings.Cut(string(l.pending), "\n")
+		if !whole {
+			return len(text), nil
+		}
+		l.pending = []byte(rest)
+		if line == l.last && line != "" {
+			continue
+		}
+		l.last = line
+		if _, err := fmt.Fprintln(l.to, line); err != nil {
 			return 0, err
 		}
-		l.pending = l.pending[i+1:]
 	}
-	return len(text), nil
 }

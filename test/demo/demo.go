@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -54,11 +56,13 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	d.screen.timeline(seen)
 	problems := seen.problems()
+	if len(problems) == 0 {
+		d.screen.printf("\n%s %s\n", d.screen.paint(green, "Result:"), d.screen.paint(bold, seen.conclusion()))
+	}
 	d.next()
 	if len(problems) > 0 {
 		return errors.New(strings.Join(problems, "\n        "))
 	}
-	d.screen.printf("\n%s %s\n", d.screen.paint(green, "Result:"), d.screen.paint(bold, seen.conclusion()))
 	return nil
 }
 
@@ -231,14 +235,13 @@ func (d *demo) failOver(ctx context.Context, recorder *harness.Recorder, leader 
 	}
 
 	d.screen.step("Delete the leader")
-	if err := d.command(ctx, "kubectl", "delete", "pod", "--namespace", namespace, leader.Pod, "--wait=false"); err != nil {
+	d.screen.command("kubectl", "delete", "pod", "--namespace", namespace, "--wait=false", leader.Pod)
+	if seen.DeletedAt, seen.AcceptedAt, err = harness.Delete(ctx, d.client, namespace, leader.Pod, leader.UID); err != nil {
 		return seen, err
 	}
+	d.screen.line("sent by the demo itself, which so knows the moment")
 	limited, cancel := context.WithTimeout(ctx, d.traffic+30*time.Second)
 	defer cancel()
-	if seen.DeletedAt, err = recorder.WaitForPod(limited, leader.UID, harness.PodTerminating); err != nil {
-		return seen, err
-	}
 	d.screen.line("requests go on; the old leader serves on for 5 s after SIGTERM")
 	stop := d.clock()
 	defer stop()
@@ -257,20 +260,23 @@ func (d *demo) startClients(ctx context.Context, clients []harness.TrafficClient
 	limited, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	titles := map[string]string{"dns-name": "DNS name", "clusterip": "ClusterIP"}
-	var views []clientView
-	for _, client := range clients {
-		if err := harness.DeletePods(limited, d.client, client.Namespace, client.Name); err != nil {
-			return nil, err
-		}
-		node, err := client.Start(limited, d.client)
-		if err != nil {
-			return nil, err
-		}
-		target := client.Targets[0]
-		views = append(views, clientView{Title: titles[target.Name], Node: node})
-		d.screen.line("pod %s on %s opens %s", client.Name, node, target.URL)
+	views, errs := make([]clientView, len(clients)), make([]error, len(clients))
+	var starting sync.WaitGroup
+	for i, client := range clients {
+		starting.Go(func() {
+			views[i].Title = titles[client.Targets[0].Name]
+			if errs[i] = harness.DeletePods(limited, d.client, client.Namespace, client.Name); errs[i] == nil {
+				views[i].Node, errs[i] = client.Start(limited, d.client)
+			}
+		})
 	}
-	return views, nil
+	starting.Wait()
+	for i, client := range clients {
+		if errs[i] == nil {
+			d.screen.line("pod %s on %s opens %s", client.Name, views[i].Node, client.Targets[0].URL)
+		}
+	}
+	return views, errors.Join(errs...)
 }
 
 // complete adds what the watch recorded: the first leader after the old one, and the old one's end.
@@ -304,14 +310,15 @@ func (d *demo) next() {
 	for _, words := range environment() {
 		d.screen.printf("    %s\n", words)
 	}
-	key := strings.ReplaceAll(api.AnnotationLeaderPodName, ".", `\.`)
+	annotation := func(key string) string { return ".metadata.annotations." + strings.ReplaceAll(key, ".", `\.`) }
 	for _, try := range []struct{ what, how string }{
-		{"Who leads, and since when", "kubectl --namespace " + namespace + " get services,endpointslices"},
-		{"Why it changed", "kubectl --namespace " + namespace + " describe service " + app},
-		{"Delete the leader again and watch the slice", fmt.Sprintf("kubectl --namespace %s delete pod --wait=false "+
-			"$(kubectl --namespace %s get service %s --output jsonpath='{.metadata.annotations.%s}')\n"+
-			"    kubectl --namespace %s get endpointslices --watch --selector kubernetes.io/service-name=%s",
-			namespace, namespace, leaderService, key, namespace, leaderService)},
+		{"Who leads, and since when", "kubectl -n " + namespace + " get endpointslices -l " + discoveryv1.LabelServiceName + "=" + leaderService +
+			" -o custom-columns='LEADER:.endpoints[0].targetRef.name,NODE:.endpoints[0].nodeName,SINCE:" + annotation(api.AnnotationLastSwitchTime) + "'"},
+		{"Why it changed", "kubectl -n " + namespace + " describe service " + app},
+		{"Delete the leader again and watch what its Service routes to", fmt.Sprintf(
+			"kubectl -n %[1]s delete pod --wait=false $(kubectl -n %[1]s get service %[2]s -o jsonpath='{%[3]s}'); "+
+				"kubectl -n %[1]s get endpointslices -l %[4]s=%[2]s --watch",
+			namespace, leaderService, annotation(api.AnnotationLeaderPodName), discoveryv1.LabelServiceName)},
 	} {
 		d.screen.printf("\n  %s\n    %s\n", try.what, d.screen.paint(cyan, try.how))
 	}

@@ -16,6 +16,10 @@ func (d *demo) gatherEvidence(cause error) {
 	if d.client == nil || errors.Is(cause, context.Canceled) {
 		return
 	}
+	if _, err := d.client.Discovery().ServerVersion(); err != nil {
+		d.screen.printf("        The API server does not answer (%s), so nothing can be gathered: see `make cluster-status`.\n", harness.Explain(err))
+		return
+	}
 	folder := filepath.Join(d.work, "demo-logs")
 	err := os.RemoveAll(folder)
 	if err == nil {

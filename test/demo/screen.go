@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -98,6 +99,9 @@ func (s *screen) timeline(o observation) {
 	s.picture(o)
 	s.heading("What the clients saw")
 	s.table(o.table())
+	if slices.ContainsFunc(o.Clients, clientView.held) {
+		s.printf("  This machine was too busy for a client to keep its pace; its own pauses are part of the gaps.\n")
+	}
 }
 
 func (s *screen) picture(o observation) {

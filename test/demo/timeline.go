@@ -14,7 +14,8 @@ import (
 // observation is all that was measured in one run: nothing that is printed comes from anywhere else.
 type observation struct {
 	Before, After harness.Leadership
-	DeletedAt     time.Time // the API server marked the leader for deletion
+	DeletedAt     time.Time // the request to delete the leader was sent
+	AcceptedAt    time.Time // the API server had accepted it
 	GoneAt        time.Time // the pod is gone; zero if that was not waited for
 	Clients       []clientView
 }
@@ -36,7 +37,8 @@ type event struct {
 func (o observation) events() []event {
 	old, next := o.Before.Pod, o.After.Pod
 	all := []event{
-		{o.DeletedAt, fmt.Sprintf("the API server marks leader %s for deletion", old)},
+		{o.DeletedAt, fmt.Sprintf("the deletion of the leader, %s, is sent", old)},
+		{o.AcceptedAt, "the API server has accepted it"},
 		{o.After.At, fmt.Sprintf("the leader slice names %s, on %s", next, o.After.Node)},
 	}
 	for _, c := range o.Clients {
@@ -84,13 +86,15 @@ func (o observation) table() []row {
 		rows = append(rows, perClient(o.label(pod), func(c clientView) string { return thousands(answersOf(c.Run, pod)) }))
 	}
 	rows = append(rows,
+		perClient("gap at the switch", func(c clientView) string { return milliseconds(c.gapAtSwitch(o.After.Pod)) }),
 		perClient("longest gap", func(c clientView) string { return milliseconds(c.Run.Summary.LongestGap) }),
+		perClient("which began at", func(c clientView) string { return seconds(c.Run.Summary.LongestGapFrom.Sub(o.DeletedAt)) }),
 		perClient("slowest answer", func(c clientView) string { return milliseconds(c.Run.Summary.MaxLatency) }),
 		perClient("median answer", func(c clientView) string { return milliseconds(c.Run.Summary.MedianLatency) }))
-	if slices.ContainsFunc(o.Clients, func(c clientView) bool { return c.held() }) {
+	if slices.ContainsFunc(o.Clients, clientView.held) {
 		rows = append(rows,
-			perClient("requests not sent", func(c clientView) string { return thousands(c.Run.Summary.Unsent + c.Run.Summary.Late) }),
-			perClient("longest own pause", func(c clientView) string { return milliseconds(c.Run.Summary.LongestPause) }))
+			perClient("due, but not sent", func(c clientView) string { return thousands(c.Run.Summary.Unsent + c.Run.Summary.Late) }),
+			perClient("longest pause of the client", func(c clientView) string { return milliseconds(c.Run.Summary.LongestPause) }))
 	}
 	return rows
 }
@@ -98,6 +102,16 @@ func (o observation) table() []row {
 // held tells whether the client could not keep its own pace, so that its gaps are not the Service's alone.
 func (c clientView) held() bool {
 	return c.Run.Summary.Unsent+c.Run.Summary.Late > 0 || c.Run.Summary.LongestPause > 2*c.Run.Start.Interval
+}
+
+// gapAtSwitch is the time from the answer before the first one of a pod to that one.
+func (c clientView) gapAtSwitch(pod string) report.Millis {
+	for i, s := range c.Run.Segments {
+		if s.AnsweredBy == pod && i > 0 {
+			return report.Millis(s.From.Sub(c.Run.Segments[i-1].To))
+		}
+	}
+	return 0
 }
 
 // pods returns who answered: the old leader, the new one, and any other.

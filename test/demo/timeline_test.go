@@ -78,7 +78,7 @@ func smooth() report.Run {
 func observe(run report.Run) observation {
 	return observation{
 		Before: leads(oldPod, "worker", -10*time.Second), After: leads(newPod, "worker2", 6*ms),
-		DeletedAt: after(0), GoneAt: after(5 * time.Second),
+		DeletedAt: after(0), AcceptedAt: after(4 * ms), GoneAt: after(5 * time.Second),
 		Clients: []clientView{{Title: "DNS name", Node: "worker2", Run: run}, {Title: "ClusterIP", Node: "worker2", Run: smooth()}},
 	}
 }
@@ -91,7 +91,8 @@ func TestEventsInOrder(t *testing.T) {
 	assert.Equal(t, []string{
 		"-1.000 s client by DNS name starts: my-app-5d9f-aaaaa answers, on worker",
 		"-1.000 s client by ClusterIP starts: my-app-5d9f-aaaaa answers, on worker",
-		"+0.000 s the API server marks leader my-app-5d9f-aaaaa for deletion",
+		"+0.000 s the deletion of the leader, my-app-5d9f-aaaaa, is sent",
+		"+0.004 s the API server has accepted it",
 		"+0.006 s the leader slice names my-app-5d9f-bbbbb, on worker2",
 		"+0.296 s client by DNS name: last answer of my-app-5d9f-aaaaa",
 		"+0.296 s client by ClusterIP: last answer of my-app-5d9f-aaaaa",
@@ -167,12 +168,12 @@ func TestScreenIsPlainAndAligned(t *testing.T) {
 		assert.Len(t, r, len(rows[0]), "rows are aligned")
 	}
 	for _, want := range []string{
-		"requests sent", "1,400", "202 (202 refused)", "longest gap", "1,015 ms",
+		"requests sent", "1,400", "202 (202 refused)", "gap at the switch", "longest gap", "1,015 ms", "which began at", "+0.296 s",
 		"answered before by " + oldPod, "answered after by " + newPod,
 	} {
 		assert.Contains(t, table, want)
 	}
-	assert.NotContains(t, table, "own pause", "this client kept its pace")
+	assert.NotContains(t, table, "pause", "this client kept its pace")
 	assert.Equal(t, "2,200 requests, 202 failed; leader slice changed 6 ms after the deletion; longest gap of a client 1,015 ms", o.conclusion())
 }
 
@@ -183,8 +184,8 @@ func TestClientThatWasHeldIsTold(t *testing.T) {
 	for _, r := range o.table() {
 		labels = append(labels, r.Label)
 	}
-	assert.Contains(t, labels, "requests not sent")
-	assert.Contains(t, labels, "longest own pause")
+	assert.Contains(t, labels, "due, but not sent")
+	assert.Contains(t, labels, "longest pause of the client")
 }
 
 func TestNumbers(t *testing.T) {
@@ -236,4 +237,14 @@ func TestCommandIsShownAsOneTypesIt(t *testing.T) {
 	s := &screen{out: &out}
 	s.command("kubectl", "get", "pod", "--output", "jsonpath={.metadata.name}")
 	assert.Equal(t, "    $ kubectl get pod --output 'jsonpath={.metadata.name}'\n", out.String())
+}
+
+func TestRepeatedLinesAreShownOnce(t *testing.T) {
+	var out bytes.Buffer
+	l := &lines{to: &out}
+	for _, part := range []string{"wait", "ing\nwaiting\n", "waiting\ndone\n", "waiting\n"} {
+		_, err := l.Write([]byte(part))
+		require.NoError(t, err)
+	}
+	assert.Equal(t, "waiting\ndone\nwaiting\n", out.String())
 }

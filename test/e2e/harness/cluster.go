@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -81,6 +82,17 @@ func schedulable(node *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+// Delete deletes a pod gracefully, and tells when the request was sent and when the API server had accepted it: what
+// kubectl does, with the moments known.
+func Delete(ctx context.Context, client kubernetes.Interface, namespace, name string, uid types.UID) (sent, accepted time.Time, err error) {
+	options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}
+	sent = time.Now()
+	if err := client.CoreV1().Pods(namespace).Delete(ctx, name, options); err != nil {
+		return sent, accepted, fmt.Errorf("failed to delete pod %s/%s: %w", namespace, name, err)
+	}
+	return sent, time.Now(), nil
 }
 
 // DeletePods deletes pods at once and waits until the API server has forgotten them; pods that do not exist are fine.
