@@ -22,7 +22,7 @@ import (
 //	there          other                            patch what is ours
 func (r *ServiceDirectorReconciler) ensureLeaderService(ctx context.Context, p *plan) error {
 	key := client.ObjectKeyFromObject(p.source)
-	current, desired := p.currentService, p.desiredService
+	current, desired := p.currentService, p.desiredService()
 	switch {
 	case current == nil && !p.creating():
 		return nil
@@ -30,7 +30,7 @@ func (r *ServiceDirectorReconciler) ensureLeaderService(ctx context.Context, p *
 		if r.ledger.known(key, desired) {
 			r.Metrics.DriftRepair(kindService)
 		}
-		return r.createLeaderService(ctx, p)
+		return r.createLeaderService(ctx, p, desired)
 	case current.DeletionTimestamp != nil:
 		return nil
 	case routing.MustRecreate(current, desired):
@@ -42,12 +42,11 @@ func (r *ServiceDirectorReconciler) ensureLeaderService(ctx context.Context, p *
 		if r.ledger.changedByOthers(key, current) {
 			r.Metrics.DriftRepair(kindService)
 		}
-		return r.patchLeaderService(ctx, p)
+		return r.patchLeaderService(ctx, p, desired)
 	}
 }
 
-func (r *ServiceDirectorReconciler) createLeaderService(ctx context.Context, p *plan) error {
-	desired := p.desiredService
+func (r *ServiceDirectorReconciler) createLeaderService(ctx context.Context, p *plan, desired *corev1.Service) error {
 	err := r.Client.Create(ctx, desired, client.FieldOwner(FieldManager))
 	switch {
 	case err == nil:
@@ -63,9 +62,8 @@ func (r *ServiceDirectorReconciler) createLeaderService(ctx context.Context, p *
 
 // patchLeaderService writes only what differs, on the version that was read. The cached object lacks what others own,
 // and replacing the Service by it would take that away.
-func (r *ServiceDirectorReconciler) patchLeaderService(ctx context.Context, p *plan) error {
+func (r *ServiceDirectorReconciler) patchLeaderService(ctx context.Context, p *plan, patched *corev1.Service) error {
 	patch := client.MergeFromWithOptions(p.currentService, client.MergeFromWithOptimisticLock{})
-	patched := p.desiredService
 	err := r.Client.Patch(ctx, patched, patch, client.FieldOwner(FieldManager))
 	switch {
 	case err == nil:

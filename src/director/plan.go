@@ -33,7 +33,6 @@ type plan struct {
 	after      routing.Leadership
 
 	currentService *corev1.Service
-	desiredService *corev1.Service
 	desiredSlices  []sliceChange
 }
 
@@ -136,9 +135,8 @@ func (p *plan) decide() {
 	p.after = p.before.Next(p.decision, name, p.now)
 }
 
-// render makes the desired objects.
+// render makes the desired slices. The leader Service waits: see desiredService.
 func (p *plan) render(arrived time.Time) {
-	p.desiredService = routing.DesiredLeaderService(p.source, p.name, p.after, p.currentService)
 	var leader *corev1.Pod
 	if c := p.candidate(p.after.UID); c != nil {
 		leader = c.Pod
@@ -154,6 +152,12 @@ func (p *plan) render(arrived time.Time) {
 			desired: routing.DesiredSlice(p.source, p.name, family, p.after, leader, current, trigger),
 		})
 	}
+}
+
+// desiredService is the leader Service as it is to be. It is not made before it is needed: the slices are on the way to
+// the client, this is not.
+func (p *plan) desiredService() *corev1.Service {
+	return routing.DesiredLeaderService(p.source, p.name, p.after, p.currentService)
 }
 
 // creating tells whether objects may be created: not for a Service that is being deleted.

@@ -2,7 +2,9 @@ package director
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -14,16 +16,19 @@ import (
 	"github.com/kube-zen/zen-lead/src/routing"
 )
 
-// ensureSlices brings the leader slices in line. One family must not wait for another: all are tried, and the first
-// error is returned.
+// ensureSlices brings the leader slices in line, those of two families at the same time: neither waits for the other,
+// and a failure of one does not keep the other from being written.
 func (r *ServiceDirectorReconciler) ensureSlices(ctx context.Context, p *plan) error {
-	var first error
-	for _, change := range p.desiredSlices {
-		if err := r.ensureSlice(ctx, p, change); err != nil && first == nil {
-			first = err
-		}
+	if len(p.desiredSlices) == 1 {
+		return r.ensureSlice(ctx, p, p.desiredSlices[0])
 	}
-	return first
+	errs := make([]error, len(p.desiredSlices))
+	var families sync.WaitGroup
+	for i, change := range p.desiredSlices {
+		families.Go(func() { errs[i] = r.ensureSlice(ctx, p, change) })
+	}
+	families.Wait()
+	return errors.Join(errs...)
 }
 
 func (r *ServiceDirectorReconciler) ensureSlice(ctx context.Context, p *plan, change sliceChange) error {
