@@ -108,6 +108,10 @@ test-integration: ## The controller on a real API server; the first run may comp
 	@assets="$$(ci/envtest.sh)" && echo "go test ./test/integration/..." && \
 	  KUBEBUILDER_ASSETS="$$assets" go test -timeout 20m ./test/integration/...
 
+.PHONY: test-e2e
+test-e2e: bin/helm ## The demo on real nodes, twice; where the machine cannot run them it says why not.
+	@test/e2e/demo.sh
+
 .PHONY: test-chart
 test-chart: bin/helm ## The chart, rendered for every values file in its ci directory.
 	go test ./test/chart/...

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -16,11 +16,14 @@ func (d *demo) command(ctx context.Context, name string, args ...string) error {
 	var stderr strings.Builder
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = &lines{to: d.screen}, &stderr
+	// helm tidies up when it is interrupted.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	done := d.clock()
 	err := cmd.Run()
 	done()
-	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%s is not on the PATH; `make demo` builds it into bin/", name)
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", name, args[0], err, strings.TrimSpace(stderr.String()))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/test/e2e/harness"
+	"github.com/kube-zen/zen-lead/test/traffic/report"
 )
 
 const (
@@ -67,6 +69,11 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 func (d *demo) connect(ctx context.Context) error {
+	for _, tool := range []string{"helm", "kubectl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%s is not on the PATH: `make demo` puts it there, or install it", tool)
+		}
+	}
 	client, contextName, err := harness.Connect("")
 	if err != nil {
 		return fmt.Errorf("%w; `make cluster-up` makes a cluster, CLUSTER=current uses yours", err)
@@ -127,6 +134,9 @@ func (d *demo) install(ctx context.Context) error {
 	if err := d.command(ctx, "cat", values); err != nil {
 		return err
 	}
+	if err := d.clearPending(ctx); err != nil {
+		return err
+	}
 	if err := d.command(ctx, "helm", "upgrade", "--install", release, "charts/zen-lead", "--namespace", systemNamespace,
 		"--values", values, "--wait", "--timeout", "3m", "--hide-notes"); err != nil {
 		return err
@@ -144,6 +154,19 @@ func (d *demo) install(ctx context.Context) error {
 		return err
 	}
 	return d.command(ctx, "kubectl", "rollout", "status", "--namespace", namespace, "deployment/"+app, "--timeout", "3m")
+}
+
+// clearPending takes away a release that a killed helm left half made: helm would refuse it for ever.
+func (d *demo) clearPending(ctx context.Context) error {
+	output, err := exec.CommandContext(ctx, "helm", "list", "--namespace", systemNamespace, "--pending", "--short").Output()
+	if err != nil {
+		return fmt.Errorf("failed to list the releases of namespace %s: %w", systemNamespace, err)
+	}
+	if strings.TrimSpace(string(output)) != release {
+		return nil
+	}
+	d.screen.line("an earlier run was killed while it installed")
+	return d.command(ctx, "helm", "uninstall", release, "--namespace", systemNamespace, "--wait")
 }
 
 // values are the chart's values for the demo.
@@ -225,11 +248,11 @@ func (d *demo) failOver(ctx context.Context, recorder *harness.Recorder, leader 
 	if err != nil {
 		return seen, err
 	}
-	d.screen.step("Two clients on another node, each a new connection every %s", d.interval)
+	d.screen.step("Two clients on another node, each a new connection every %s", milliseconds(report.Millis(d.interval)))
 	if seen.Clients, err = d.startClients(ctx, clients); err != nil {
 		return seen, err
 	}
-	d.screen.line("%s of steady traffic", d.steady)
+	d.screen.line("%.0f s of steady traffic", d.steady.Seconds())
 	if err := pause(ctx, d.steady); err != nil {
 		return seen, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,10 +9,9 @@ import (
 	"github.com/kube-zen/zen-lead/test/e2e/harness"
 )
 
-// gatherEvidence writes down what a person needs to find out why the demo failed. It uses a context of its own: after an
-// interrupt too the evidence is wanted.
-func (d *demo) gatherEvidence(cause error) {
-	if d.client == nil || errors.Is(cause, context.Canceled) {
+// gatherEvidence writes down what a person needs to find out why the demo failed.
+func (d *demo) gatherEvidence() {
+	if d.client == nil {
 		return
 	}
 	if _, err := d.client.Discovery().ServerVersion(); err != nil {

@@ -42,9 +42,14 @@ func run(ctx context.Context, args []string) int {
 		return 2
 	}
 	d := &demo{options: o, screen: newScreen(os.Stdout)}
-	if err := d.run(ctx); err != nil {
+	err = d.run(ctx)
+	if ctx.Err() != nil {
+		d.screen.printf("\nInterrupted. The cluster is left as it is: `make demo` goes on with it, `make demo-down` removes it.\n")
+		return 130
+	}
+	if err != nil {
 		d.screen.printf("\n%s %s\n", d.screen.paint(red, "Failed:"), err)
-		d.gatherEvidence(err)
+		d.gatherEvidence()
 		return 1
 	}
 	return 0

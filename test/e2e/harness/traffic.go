@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
@@ -57,6 +58,8 @@ func (c TrafficClient) Pod() *corev1.Pod {
 				Image:           c.Image,
 				ImagePullPolicy: corev1.PullIfNotPresent,
 				Args:            args,
+				// An instrument that waits for a processor measures the machine: without a request it is last in the queue.
+				Resources:       corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m")}},
 				SecurityContext: restrictedContainer(),
 			}},
 		},
