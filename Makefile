@@ -92,7 +92,7 @@ demo-down: bin/helm ## Remove every trace of the demo, and the throw-away cluste
 
 # Each part needs no more than its own tools. `make -j` is of no use: one part already takes all cores.
 .PHONY: test
-test: verify test-unit test-chart test-integration ## Everything that can be tested on this machine.
+test: verify test-unit test-chart test-integration test-e2e ## Everything that can be tested on this machine.
 
 # The race detector needs a C compiler.
 RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)

@@ -42,6 +42,20 @@ check_generated() { ci/generate.sh --check; }
 
 check_actionlint() { sources '.github/workflows/*.yaml' | xargs actionlint -shellcheck= -pyflakes=; }
 
+# Workflows run nothing but make targets, which exist, and actions that are pinned by their commit.
+check_workflows() {
+  local target status=0
+  forbid 'a step that is no make target' '^ *(- )?run: (make$|make .*[^a-z0-9 -]|[^m]|m[^a])' '.github/workflows/*.yaml' || status=1
+  if sources '.github/workflows/*.yaml' | xargs grep -n 'uses:' /dev/null | grep -vE '@[0-9a-f]{40}( |$)'; then
+    printf 'the actions above are not pinned by their commit\n'
+    status=1
+  fi
+  for target in $(sources '.github/workflows/*.yaml' | xargs sed -nE 's/^ *(- )?run: make //p'); do
+    grep -q "^$target:" Makefile || { printf 'workflows run make %s, which the Makefile does not have\n' "$target"; status=1; }
+  done
+  return "$status"
+}
+
 check_helm_lint() {
   local file status=0
   for file in charts/zen-lead/ci/*-values.yaml; do
@@ -77,7 +91,7 @@ check_forbidden() {
   forbid 'something left to do: do it, or open an issue' '\b(TO''DO|FIX''ME|XX''X)\b' "${everything[@]}" || status=1
   forbid 'a pause in a test: wait for the condition instead' '\btime\.Sleep\(' '*_test.go' || status=1
   forbid 'the address of a package registry: the machine knows which it uses' \
-    '\b(proxy|deb|mirrors?|archive|snapshot)\.[a-z0-9-]+\.(org|com|net|cn|io)\b|\bregistry\.[a-z0-9-]+\.(org|com|net)\b|\bgoproxy\.' \
+    '\b(proxy|deb|mirrors?|archive|snapshot)\.[a-z0-9-]+\.(org|com|net|cn|io)\b|\bregistry\.[a-z0-9-]+\.org\b|\bgoproxy\.' \
     "${everything[@]}" || status=1
   forbid 'a credential' 'BEGIN [A-Z ]*PRIVATE KEY' "${everything[@]}" || status=1
   return "$status"
@@ -100,7 +114,7 @@ run() { # run CHECK
   fi
 }
 
-known=(gofmt vet staticcheck tidy generated actionlint helm-lint shell forbidden)
+known=(gofmt vet staticcheck tidy generated actionlint workflows helm-lint shell forbidden)
 (($#)) || set -- "${known[@]}"
 for check in "$@"; do
   declare -F "check_${check//-/_}" >/dev/null || {
