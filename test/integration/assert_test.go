@@ -53,4 +53,3 @@ func gaps(w *harness.World, slice string) int {
 	}
 	return n
 }
-

@@ -67,7 +67,9 @@ func (b *PodBuilder) IP(ips ...string) *PodBuilder {
 }
 
 // Ready makes the pod Ready since a time.
-func (b *PodBuilder) Ready(since time.Time) *PodBuilder { return b.readiness(corev1.ConditionTrue, since) }
+func (b *PodBuilder) Ready(since time.Time) *PodBuilder {
+	return b.readiness(corev1.ConditionTrue, since)
+}
 
 // NotReady makes the pod not Ready.
 func (b *PodBuilder) NotReady() *PodBuilder { return b.readiness(corev1.ConditionFalse, time.Now()) }

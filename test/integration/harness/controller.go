@@ -3,11 +3,14 @@ package harness
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kube-zen/zen-lead/src/app"
 	"github.com/kube-zen/zen-lead/src/options"
@@ -20,7 +23,10 @@ const UserAgent = "zen-lead"
 type Controller struct {
 	Options options.Options
 
-	world  *World
+	world *World
+	// idle is what the metrics of queues and workers add up to when there is nothing to do: controllers that ran earlier
+	// in this process may have left something behind.
+	idle   float64
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error
@@ -37,7 +43,7 @@ func (w *World) StartController(change ...func(*options.Options)) *Controller {
 	config.Wrap(w.Requests.Wrap)
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.Context()))
-	c := &Controller{Options: o, world: w, cancel: cancel, done: make(chan struct{})}
+	c := &Controller{Options: o, world: w, cancel: cancel, done: make(chan struct{}), idle: queued(w)}
 	go func() {
 		defer close(c.done)
 		c.err = app.Run(ctx, config, o, "v0.0.0-integration")
@@ -70,15 +76,20 @@ func (w *World) Options(change ...func(*options.Options)) options.Options {
 	return o
 }
 
-// FreeAddress is a loopback address with a port that was free just now.
+// FreeAddress is a loopback address with a port that is free and that the system will not give to the next connection
+// in between: it lies below the ports that systems choose by themselves.
 func (w *World) FreeAddress() string {
 	w.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.Fatalf("failed to find a free port: %v", err)
+	const first, count, tries = 12000, 18000, 100
+	for range tries {
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count))))
+		if err == nil {
+			defer func() { _ = listener.Close() }()
+			return listener.Addr().String()
+		}
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	w.Fatalf("failed to find a free port in %d tries", tries)
+	return ""
 }
 
 // Stop ends the controller the way SIGTERM does, and fails the test if it does not end well.
@@ -105,3 +116,20 @@ func (c *Controller) Metrics() (Metrics, error) {
 	}
 	return Scrape(c.Options.MetricsBindAddress)
 }
+
+// queued is the work that waits or is being done, by the metrics of every controller in this process.
+func queued(w *World) float64 {
+	w.Helper()
+	families, err := ctrlmetrics.Registry.Gather()
+	if err != nil {
+		w.Fatalf("failed to gather metrics: %v", err)
+	}
+	metrics := Metrics{}
+	for _, family := range families {
+		metrics[family.GetName()] = family
+	}
+	return metrics.Sum("workqueue_depth", nil) + metrics.Sum("controller_runtime_active_workers", nil)
+}
+
+// busy tells whether the controller has work, as far as its metrics tell.
+func (c *Controller) busy() bool { return queued(c.world) > c.idle }

@@ -50,7 +50,7 @@ func (w *World) QuietFor(while time.Duration) {
 	since, mark := time.Now(), w.Requests.Mark()
 	w.EventuallyWithin(while+Patience, "the controller to have nothing to do", func() error {
 		requests := w.Requests.Since(mark)
-		if len(requests) > 0 || w.busy() {
+		if len(requests) > 0 || (w.controller != nil && w.controller.busy()) {
 			since, mark = time.Now(), w.Requests.Mark()
 		}
 		if quiet := time.Since(since); quiet < while {
@@ -58,18 +58,6 @@ func (w *World) QuietFor(while time.Duration) {
 		}
 		return nil
 	})
-}
-
-// busy tells whether the in-process controller's queues hold work, as far as its metrics tell.
-func (w *World) busy() bool {
-	if w.controller == nil {
-		return false
-	}
-	metrics, err := w.controller.Metrics()
-	if err != nil {
-		return true
-	}
-	return metrics.Sum("workqueue_depth", nil)+metrics.Sum("controller_runtime_active_workers", nil) > 0
 }
 
 // Dump prints the namespace's objects, for failure messages.

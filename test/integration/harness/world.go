@@ -187,25 +187,35 @@ func (w *World) Update(object client.Object, name string, change func()) {
 	})
 }
 
+// withMaps lets a test set labels and annotations without a look at whether there are any.
+func withMaps(meta *metav1.ObjectMeta) {
+	if meta.Labels == nil {
+		meta.Labels = map[string]string{}
+	}
+	if meta.Annotations == nil {
+		meta.Annotations = map[string]string{}
+	}
+}
+
 // UpdateService changes a Service.
 func (w *World) UpdateService(name string, change func(*corev1.Service)) {
 	w.Helper()
 	service := &corev1.Service{}
-	w.Update(service, name, func() { change(service) })
+	w.Update(service, name, func() { withMaps(&service.ObjectMeta); change(service) })
 }
 
 // UpdatePod changes a pod's metadata.
 func (w *World) UpdatePod(name string, change func(*corev1.Pod)) {
 	w.Helper()
 	pod := &corev1.Pod{}
-	w.Update(pod, name, func() { change(pod) })
+	w.Update(pod, name, func() { withMaps(&pod.ObjectMeta); change(pod) })
 }
 
 // UpdateSlice changes an EndpointSlice.
 func (w *World) UpdateSlice(name string, change func(*discoveryv1.EndpointSlice)) {
 	w.Helper()
 	slice := &discoveryv1.EndpointSlice{}
-	w.Update(slice, name, func() { change(slice) })
+	w.Update(slice, name, func() { withMaps(&slice.ObjectMeta); change(slice) })
 }
 
 // Annotate sets an annotation on a Service; an empty value removes it.
