@@ -345,5 +345,13 @@ func (d *demo) next() {
 	} {
 		d.screen.printf("\n  %s\n    %s\n", try.what, d.screen.paint(cyan, try.how))
 	}
-	d.screen.printf("\n  Remove every trace\n    %s\n", d.screen.paint(cyan, "make demo-down"))
+	d.screen.printf("\n  Remove every trace\n    %s\n", d.screen.paint(cyan, down()))
+}
+
+// down is the command that undoes the demo on the cluster that it ran on.
+func down() string {
+	if os.Getenv("CLUSTER") == "current" {
+		return "CLUSTER=current make demo-down"
+	}
+	return "make demo-down"
 }

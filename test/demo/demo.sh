@@ -12,6 +12,13 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$HERE/../../ci/cluster/env.sh"
 cd "$ROOT"
 
+# What failed has said so itself.
+explained() {
+  # shellcheck disable=SC2034 # lib.sh reads it
+  EXPLAINED=yes
+  exit 1
+}
+
 PART_OF=app.kubernetes.io/part-of=zen-lead-demo
 SYSTEM=zen-lead-system
 
@@ -34,7 +41,7 @@ images_of_current() {
 default_agnhost() { echo "registry.k8s.io/e2e-test-images/agnhost:$(ci/cluster/agnhost.sh version)"; }
 
 up() {
-  ci/cluster/up.sh
+  ci/cluster/up.sh || explained
   . ci/cluster/env.sh # there may be a Docker engine of ours now
   "images_of_$CLUSTER"
   step "building the demo" env CGO_ENABLED=0 go build -trimpath -o bin/demo ./test/demo
@@ -61,8 +68,8 @@ down() {
   elif [[ $CLUSTER == current ]]; then
     die "your cluster does not answer" "Try: kubectl version"
   fi
-  rm -rf "$STATE/demo" "$STATE/demo-logs" bin/demo
-  ci/cluster/down.sh
+  rm -rf "$STATE/demo" "$STATE/demo-logs"
+  ci/cluster/down.sh || explained
 }
 
 case ${1:-} in

@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) int {
 	d := &demo{options: o, screen: newScreen(os.Stdout)}
 	err = d.run(ctx)
 	if ctx.Err() != nil {
-		d.screen.printf("\nInterrupted. The cluster is left as it is: `make demo` goes on with it, `make demo-down` removes it.\n")
+		d.screen.printf("\nInterrupted. The cluster is left as it is: `make demo` goes on with it, `%s` removes what was made.\n", down())
 		return 130
 	}
 	if err != nil {
