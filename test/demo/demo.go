@@ -89,7 +89,6 @@ func (d *demo) connect(ctx context.Context) error {
 	if len(nodes) == 0 {
 		return fmt.Errorf("no node of context %q is ready for pods: see `kubectl get nodes`", contextName)
 	}
-	d.client = client
 	d.screen.step("Kubernetes %s, context %s", version.GitVersion, contextName)
 	names := make([]string, 0, len(nodes))
 	for _, node := range nodes {
@@ -99,13 +98,17 @@ func (d *demo) connect(ctx context.Context) error {
 	if len(nodes) == 1 {
 		d.screen.line("with only one, the clients run on the leader's node: no other node's view is shown")
 	}
-	return d.refuseForeign(ctx)
+	if err := refuseForeign(ctx, client); err != nil {
+		return err
+	}
+	d.client = client
+	return nil
 }
 
 // refuseForeign stops before anything is touched that is not the demo's own.
-func (d *demo) refuseForeign(ctx context.Context) error {
+func refuseForeign(ctx context.Context, client kubernetes.Interface) error {
 	for _, name := range []string{systemNamespace, namespace} {
-		found, err := d.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		found, err := client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			continue
 		}
