@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The namespaces of the contenders. Pods and Services in all of them are alike, and the EndpointSlice controller
+// answers each pod event in each of them: beside zen-lead, beside the bare loop, and alone.
+const (
+	nsZenLead = "led"
+	nsBare    = "bare"
+	nsAlone   = "alone"
+)
+
+// patience is how long anything that takes milliseconds may take.
+const patience = 30 * time.Second
+
+// arena is a control plane with the same fleet for each contender, all of them running.
+type arena struct {
+	*bench
+	observer   *observer
+	controller *process
+	manager    *process
+	workloads  map[string][]*workload
+}
+
+// newArena returns once every slice is what it should be.
+func newArena(ctx context.Context, b *bench, services int, namespaces ...string) (*arena, error) {
+	a := &arena{bench: b, workloads: map[string][]*workload{}}
+	f := newFleet()
+	for _, namespace := range namespaces {
+		a.workloads[namespace] = f.make(services, shape{namespace: namespace, prefix: namespace, optedIn: namespace == nsZenLead, pods: 3})
+		if err := b.plane.store.put(ctx, objects(a.workloads[namespace])...); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if a.observer, err = observe(ctx, b.plane.client, true); err != nil {
+		return nil, err
+	}
+	if a.manager, err = b.plane.startManager(); err != nil {
+		return nil, err
+	}
+	if _, ok := a.workloads[nsBare]; ok {
+		if err := a.startBare(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if a.controller, err = b.plane.startController(); err != nil {
+		return nil, err
+	}
+	if _, err = a.controller.waitReady(ctx, time.Minute); err != nil {
+		return nil, err
+	}
+	return a, a.settled(ctx)
+}
+
+// startBare gives the bare loop its Services and slices, and starts it.
+func (a *arena) startBare(ctx context.Context) error {
+	var made []object
+	for _, w := range a.workloads[nsBare] {
+		slice := bareSlice(w.service.Name, w.pods[0])
+		slice.UID, slice.CreationTimestamp = newUID(), metav1.Now()
+		service := w.service.DeepCopy()
+		service.ObjectMeta = metav1.ObjectMeta{Namespace: nsBare, Name: w.service.Name + "-leader", UID: newUID(), CreationTimestamp: metav1.Now()}
+		service.Spec.Selector = nil
+		service.Spec.ClusterIP, service.Spec.ClusterIPs = corev1.ClusterIPNone, []string{corev1.ClusterIPNone}
+		made = append(made, service, slice)
+	}
+	if err := a.plane.store.put(ctx, made...); err != nil {
+		return err
+	}
+	bare, err := a.plane.startBare(nsBare)
+	if err != nil {
+		return err
+	}
+	_, err = bare.waitReady(ctx, time.Minute)
+	return err
+}
+
+// settled returns once all slices of all contenders are complete.
+func (a *arena) settled(ctx context.Context) error {
+	return a.observer.waitForMany(ctx, 5*time.Minute, "all slices to be complete", func() bool {
+		for namespace, workloads := range a.workloads {
+			for _, w := range workloads {
+				if len(a.observer.slices[managed(w)].ready) != len(w.pods) {
+					return false
+				}
+				if namespace != nsAlone && a.observer.leader(led(w)) == "" {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// managed is the slice of the Service itself, led that of its leader Service.
+func managed(w *workload) sliceKey { return sliceKey{byManager, w.service.Namespace, w.service.Name} }
+
+func led(w *workload) sliceKey {
+	manager := byZenLead
+	if w.service.Namespace == nsBare {
+		manager = byBare
+	}
+	return sliceKey{manager, w.service.Namespace, w.service.Name + "-leader"}
+}
+
+// victim is the pod whose failure is to be answered: the leader if there is one.
+func (a *arena) victim(w *workload) *corev1.Pod {
+	a.observer.mu.Lock()
+	defer a.observer.mu.Unlock()
+	leader := a.observer.leader(led(w))
+	if i := slices.IndexFunc(w.pods, func(p *corev1.Pod) bool { return p.Name == leader }); i >= 0 {
+		return w.pods[i]
+	}
+	return w.pods[0]
+}
+
+// failover is how long after the pod's event the two slices changed.
+type failover struct {
+	leader, managed time.Duration
+}
+
+// fail makes a pod not Ready through the API, as its kubelet would, and returns when everybody has answered.
+func (a *arena) fail(ctx context.Context, w *workload) (failover, error) {
+	pod := a.victim(w)
+	if err := a.writeReady(ctx, pod, false); err != nil {
+		return failover{}, err
+	}
+	var f failover
+	o, lead := a.observer, w.service.Namespace != nsAlone
+	err := o.wait(ctx, patience, "the answer to the failure of "+pod.Name, func() bool {
+		seen := o.pods[pod.Namespace+"/"+pod.Name]
+		if seen.ready || o.publishes(managed(w), pod.Name) || lead && (o.publishes(led(w), pod.Name) || o.leader(led(w)) == "") {
+			return false
+		}
+		f.managed = o.slices[managed(w)].since.Sub(seen.since)
+		if lead {
+			f.leader = o.slices[led(w)].since.Sub(seen.since)
+		}
+		return true
+	})
+	if err != nil {
+		return f, err
+	}
+	if err := a.writeReady(ctx, pod, true); err != nil {
+		return f, err
+	}
+	return f, o.wait(ctx, patience, "the return of "+pod.Name, func() bool { return o.publishes(managed(w), pod.Name) })
+}
+
+func (a *arena) writeReady(ctx context.Context, pod *corev1.Pod, ready bool) error {
+	setReady(pod, ready)
+	sent := pod.DeepCopy()
+	sent.ResourceVersion = ""
+	if _, err := a.plane.client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, sent, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("failed to write the status of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
+
+// runSerial lets one leader fail after the other, the contenders taking turns in random order.
+func runSerial(ctx context.Context, b *bench) error {
+	const services = 20
+	a, err := newArena(ctx, b, services, nsZenLead, nsBare, nsAlone)
+	if err != nil {
+		return err
+	}
+	namespaces := []string{nsZenLead, nsBare, nsAlone}
+	leader, beside := map[string][]time.Duration{}, map[string][]time.Duration{}
+	since, err := b.plane.mark()
+	if err != nil {
+		return err
+	}
+	rounds := b.size(30, 3)
+	for round := range rounds {
+		if round%10 == 0 {
+			b.say("round %d of %d", round, rounds)
+		}
+		for i := range services {
+			rand.Shuffle(len(namespaces), func(i, j int) { namespaces[i], namespaces[j] = namespaces[j], namespaces[i] })
+			for _, namespace := range namespaces {
+				f, err := a.fail(ctx, a.workloads[namespace][i])
+				if err != nil {
+					return err
+				}
+				leader[namespace] = append(leader[namespace], f.leader)
+				beside[namespace] = append(beside[namespace], f.managed)
+				pause(ctx, time.Duration(20+rand.IntN(20))*time.Millisecond)
+			}
+		}
+	}
+	a.reportSerial(leader, beside)
+	return a.reportWrites(ctx, since, rounds*services)
+}
+
+func (a *arena) reportSerial(leader, beside map[string][]time.Duration) {
+	zen, bare := a.samples("zen-lead", leader[nsZenLead]), a.samples("bare loop", leader[nsBare])
+	stock := a.samples("EndpointSlice controller, same events as zen-lead", beside[nsZenLead])
+	a.samples("EndpointSlice controller, same events as the bare loop", beside[nsBare])
+	a.samples("EndpointSlice controller, alone", beside[nsAlone])
+	a.check(zen.P50 <= 1.2*bare.P50, "serial failover, p50", "at most 1.2x of the bare loop", "%.2fx (%.2f ms to %.2f ms, n=%d)", zen.P50/bare.P50, zen.P50, bare.P50, zen.Count)
+	a.check(zen.P99 <= 1.5*bare.P99, "serial failover, p99", "at most 1.5x of the bare loop", "%.2fx (%.2f ms to %.2f ms)", zen.P99/bare.P99, zen.P99, bare.P99)
+	a.check(zen.P50 <= stock.P50 && zen.P99 <= stock.P99, "serial failover", "not slower than the EndpointSlice controller",
+		"p50 %.2fx, p99 %.2fx (%.2f ms, %.2f ms)", zen.P50/stock.P50, zen.P99/stock.P99, stock.P50, stock.P99)
+}
+
+// reportWrites checks what zen-lead wrote in so many failovers, each followed by the return of the failed pod, which
+// must cost nothing.
+func (a *arena) reportWrites(ctx context.Context, since mark, failovers int) error {
+	pause(ctx, time.Second) // Events are sent in the background
+	counts, err := a.plane.writes(userZenLead, since)
+	if err != nil {
+		return err
+	}
+	per := func(name string) float64 { return float64(counts[name]) / float64(failovers) }
+	slices, mirrors := per("update endpointslices"), per("patch services")
+	events := per("create events") + per("patch events") + per("update events")
+	other := float64(sum(counts))/float64(failovers) - slices - mirrors - events
+	a.number("slice writes per failover", slices, "")
+	a.number("leader Service writes per failover", mirrors, "")
+	a.number("Events written per failover", events, "")
+	a.check(slices == 1 && mirrors <= 1 && other == 0, "writes per failover and per return of the failed pod", "1 per family and at most 1 mirror; 0",
+		"%.3f slice writes, %.3f mirrors, %.3f others, %.3f Events (%d failovers)", slices, mirrors, other, events, failovers)
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
