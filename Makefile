@@ -90,6 +90,9 @@ demo-down: bin/helm ## Remove every trace of the demo, and the throw-away cluste
 
 ## @category Test
 
+# Row of the benchmark to run; empty: all.
+ROW ?=
+
 # Each part needs no more than its own tools. `make -j` is of no use: one part already takes all cores.
 .PHONY: test
 test: verify test-unit test-chart test-integration test-e2e ## Everything that can be tested on this machine.
@@ -115,6 +118,14 @@ test-e2e: bin/helm ## The demo on real nodes, twice; where the machine cannot ru
 .PHONY: test-chart
 test-chart: bin/helm ## The chart, rendered for every values file in its ci directory.
 	go test ./test/chart/...
+
+.PHONY: bench
+bench: ## Measure against the physical limit and the EndpointSlice controller; ROW=serial for one row (bin/bench -help lists them).
+	@test/bench/bench.sh $(if $(ROW),-row $(ROW))
+
+.PHONY: bench-quick
+bench-quick: ## The same with small sizes and few samples, to see that everything works.
+	@test/bench/bench.sh -quick $(if $(ROW),-row $(ROW))
 
 .PHONY: verify
 verify: bin/helm bin/staticcheck bin/actionlint bin/helm-docs bin/helm-values-schema-json ## Formatting, static analysis, generated files, chart and workflow lint.

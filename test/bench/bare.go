@@ -81,7 +81,9 @@ func (b *bare) run(ctx context.Context, probe string) error {
 	}
 	defer w.Stop()
 	failed := make(chan error, 1)
-	go func() { failed <- http.ListenAndServe(probe, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) }()
+	go func() {
+		failed <- http.ListenAndServe(probe, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	}()
 	for {
 		select {
 		case event, open := <-w.ResultChan():

@@ -189,4 +189,6 @@ func (o *observer) publishes(key sliceKey, pod string) bool {
 	return slices.Contains(o.slices[key].ready, pod)
 }
 
-func (k sliceKey) String() string { return strings.Join([]string{k.manager, k.namespace, k.service}, " ") }
+func (k sliceKey) String() string {
+	return strings.Join([]string{k.manager, k.namespace, k.service}, " ")
+}

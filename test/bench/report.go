@@ -199,4 +199,3 @@ func cpuModel() string {
 	}
 	return "unknown CPU"
 }
-
