@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds image archives into bin/images: ci/images.sh [zen-lead] [traffic] [agnhost], all three without an argument.
-# Needs bin/image, which make images provides.
+# Needs bin/image, which make images provides. IMAGE_ARCH=amd64|arm64 chooses another architecture than this machine's for
+# the first two; agnhost is always this machine's.
 # No base image and no container engine is needed; the same sources give the same bytes.
 set -euo pipefail
 
@@ -13,7 +14,7 @@ die() {
 
 source_url=https://github.com/kube-zen/zen-lead
 version=$(awk '$1 == "appVersion:" {print $2}' charts/zen-lead/Chart.yaml)
-arch=${GOARCH:-$(go env GOARCH)}
+arch=${IMAGE_ARCH:-$(go env GOARCH)}
 staging=bin/images/linux-$arch
 
 compile() { # compile NAME PACKAGE [LDFLAGS]

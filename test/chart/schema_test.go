@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gruntwork-io/terratest/modules/helm"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -188,4 +189,28 @@ func TestObjectsAreClosed(t *testing.T) {
 			assert.NotNil(t, p.AdditionalProperties, fmt.Sprintf("%s takes anything", path))
 		}
 	})
+}
+
+// Helm takes a value away when it is set to null. What is left renders, or is refused by name.
+func TestEveryValueCanBeTakenAway(t *testing.T) {
+	walk(schema(t), "", func(path string, _ property) {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			v := set(path, "null")
+			stdout, stderr, err := helm.RenderTemplateAndGetStdOutErrE(t, v.options(), chartDir, release, nil)
+			if err != nil {
+				assert.Contains(t, stderr, "missing property")
+				return
+			}
+			assert.NotEmpty(t, decode(t, stdout))
+		})
+	})
+}
+
+func TestProbesCanBeTakenAway(t *testing.T) {
+	t.Parallel()
+	c := container(t, render(t, set("startupProbe", "null", "livenessProbe", "null", "readinessProbe", "null")))
+	assert.Nil(t, c.StartupProbe)
+	assert.Nil(t, c.LivenessProbe)
+	assert.Nil(t, c.ReadinessProbe)
 }

@@ -53,9 +53,9 @@ chart's own labels win over all, so that nobody moves an object out of its relea
 {{- $_ := set $own "app.kubernetes.io/part-of" $root.Chart.Name }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" $root.Release.Service }}
 {{- range .with }}
-{{- $own = merge $own (deepCopy .) }}
+{{- $own = merge $own (deepCopy (. | default dict)) }}
 {{- end }}
-{{- toYaml (merge $own (deepCopy $root.Values.commonLabels)) }}
+{{- toYaml (merge $own (deepCopy ($root.Values.commonLabels | default dict))) }}
 {{- end }}
 
 {{/*
@@ -63,7 +63,7 @@ Labels of the pods: without the chart's version, or each new chart would replace
 */}}
 {{- define "zen-lead.podLabels" -}}
 {{- $own := include "zen-lead.selectorLabels" . | fromYaml }}
-{{- toYaml (merge $own (deepCopy .Values.podLabels) (deepCopy .Values.commonLabels)) }}
+{{- toYaml (merge $own (deepCopy (.Values.podLabels | default dict)) (deepCopy (.Values.commonLabels | default dict))) }}
 {{- end }}
 
 {{/*
@@ -72,9 +72,9 @@ The annotations block of an object's metadata; nothing if there are none. Takes 
 {{- define "zen-lead.annotations" -}}
 {{- $all := dict }}
 {{- range .with }}
-{{- $all = merge $all (deepCopy .) }}
+{{- $all = merge $all (deepCopy (. | default dict)) }}
 {{- end }}
-{{- with merge $all (deepCopy .context.Values.commonAnnotations) -}}
+{{- with merge $all (deepCopy (.context.Values.commonAnnotations | default dict)) -}}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

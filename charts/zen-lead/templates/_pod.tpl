@@ -9,7 +9,7 @@ A probe: its timings come from values, where it asks from the chart.
 Affinity: the user's, and the anti-affinity among the controller's own pods unless the user brings one.
 */}}
 {{- define "zen-lead.affinity" -}}
-{{- $affinity := deepCopy .Values.affinity }}
+{{- $affinity := deepCopy (.Values.affinity | default dict) }}
 {{- if and (ne .Values.podAntiAffinity "none") (not $affinity.podAntiAffinity) }}
 {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (include "zen-lead.selectorLabels" . | fromYaml)) }}
 {{- $rule := dict }}
