@@ -47,6 +47,20 @@ engine_orphans() {
   done
 }
 
+# A kubelet sets these for the whole machine, also from inside a container.
+remember_sysctls() {
+  [[ -e $CACHE/sysctls-before ]] || (cd /proc/sys && grep -H . vm/overcommit_memory kernel/panic kernel/panic_on_oops) >"$CACHE/sysctls-before"
+}
+
+restore_sysctls() {
+  local name value
+  [[ -e $CACHE/sysctls-before ]] || return 0
+  while IFS=: read -r name value; do
+    if [[ -w /proc/sys/$name && $(cat "/proc/sys/$name") != "$value" ]]; then echo "$value" >"/proc/sys/$name"; fi
+  done <"$CACHE/sysctls-before"
+  rm -f "$CACHE/sysctls-before"
+}
+
 # Also what is half made. kind itself would do no more, and is not needed for it.
 remove_cluster() {
   local containers
@@ -55,6 +69,7 @@ remove_cluster() {
   if docker network inspect "$KIND_EXPERIMENTAL_DOCKER_NETWORK" >/dev/null 2>&1; then
     docker network rm "$KIND_EXPERIMENTAL_DOCKER_NETWORK" >/dev/null
   fi
+  restore_sysctls
   rm -f "$CACHE/cluster-creating" "$CACHE/bridge"
 }
 

@@ -13,8 +13,11 @@ passed=0
 
 k() { kubectl -n "$NAMESPACE" "$@"; }
 
+clean() { kubectl delete namespace "$NAMESPACE" --ignore-not-found --timeout=60s >/dev/null 2>&1 || true; }
+
 deploy() {
-  kubectl create namespace "$NAMESPACE" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+  clean
+  kubectl create namespace "$NAMESPACE" >/dev/null
   k apply -f - >/dev/null <<EOF
 apiVersion: apps/v1
 kind: DaemonSet
@@ -58,11 +61,13 @@ check() { # check pod what address:port
 main() {
   local pod ip
   local -a pods pod_ips cluster_ips
-  trap 'kubectl delete namespace "$NAMESPACE" --wait=false >/dev/null 2>&1' EXIT
+  trap clean EXIT
   step "starting a server on every node" deploy
   mapfile -t pods < <(k get pods -l app=server -o name)
   mapfile -t pod_ips < <(k get pods -l app=server -o jsonpath='{range .items[*].status.podIPs[*]}{.ip}{"\n"}{end}')
   mapfile -t cluster_ips < <(k get service server -o jsonpath='{range .spec.clusterIPs[*]}{@}{"\n"}{end}')
+  # A control plane that has just come back may still tell of pods that are gone.
+  ((${#pod_ips[@]} >= ${#pods[@]} && ${#pods[@]} > 1)) || die "the servers have ${#pod_ips[@]} addresses on ${#pods[@]} nodes" "Try again."
   for pod in "${pods[@]}"; do
     for ip in "${pod_ips[@]}"; do check "$pod" "a pod" "$(bracket "$ip"):$PORT"; done
     for ip in "${cluster_ips[@]}"; do check "$pod" "the ClusterIP" "$(bracket "$ip"):80"; done

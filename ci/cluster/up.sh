@@ -20,10 +20,13 @@ use_current() {
 }
 
 preflight() {
-  local available
+  local available disk
   have kind || die "kind is not built" "Run: make bin/kind"
   available=$(awk '/^MemAvailable:/ {print int($2 / 1024)}' /proc/meminfo)
   ((available >= 1500)) || warn "only $available MiB of memory are free; three nodes take about 1000 MiB"
+  mkdir -p "$CACHE"
+  disk=$(df -Pk "$CACHE" | awk 'NR == 2 {print int($4 / 1024 / 1024)}')
+  ((disk >= 10)) || warn "only $disk GiB of disk are free at $CACHE; the first run takes about 10, a cluster about 3"
   if (($(cat /proc/sys/fs/inotify/max_user_instances) < 128)); then
     warn "fs.inotify.max_user_instances is low; if nodes fail with \"too many open files\": sudo sysctl fs.inotify.max_user_instances=512"
   fi
@@ -96,6 +99,7 @@ create() {
   local image=$1 config=$STATE/kind.yaml
   mkdir -p "$STATE"
   "$HERE/kind-config.sh" >"$config"
+  remember_sysctls
   touch "$CREATING"
   step "creating a cluster of $NODES nodes (about 40 seconds)" \
     kind create cluster --config "$config" --image "$image" --kubeconfig "$KUBECONFIG" --retain
@@ -109,7 +113,6 @@ create() {
 get_kubectl() {
   local built
   mkdir -p "$ROOT/bin"
-  [[ -x $ROOT/bin/kubectl ]] && return
   built=$("$ROOT/test/kubernetes/build.sh" path)/kubectl
   if [[ -x $built ]]; then
     ln -sfn "$built" "$ROOT/bin/kubectl"

@@ -38,7 +38,7 @@ explain_missing() {
 install_engine() {
   have dockerd && have iptables && return
   # --no-install-recommends: nothing here needs AppArmor or the storage tools that would come along.
-  apt_install docker.io iptables
+  apt_install docker.io iptables iproute2
 }
 
 # On a machine with a service manager the package has started its engine: then that is the one to use.

@@ -22,7 +22,7 @@ has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 can_pull() { timeout 30 docker manifest inspect "$1" >/dev/null 2>&1; }
 
 need_builder() {
-  [[ $(id -u) == 0 && -e /etc/debian_version ]] && have apt-get && return
+  [[ $(id -u) == 0 && $(. /etc/os-release && echo "$ID") == debian ]] && have apt-get && return
   die "kind's node image cannot be pulled from here, and making one takes Debian and root" \
     "Either give the machine access to an image registry, or load an image by hand and name it:" \
     "  docker load -i node.tar && make cluster-up ZEN_LEAD_NODE_IMAGE=kindest/node:<tag>" \
@@ -41,11 +41,17 @@ mirror() {
 }
 
 make_base() {
-  local out=$1 work=$2/base proxy=''
+  local out=$1 work=$2/base proxy='' from
   local IFS=,
+  from=$(mirror)
+  if [[ -z $from ]]; then # apt has no lists yet
+    apt-get update -qq
+    from=$(mirror)
+  fi
+  [[ -n $from ]] || die "apt knows no source of Debian $(codename)" "Add one to /etc/apt/sources.list."
   eval "$(apt-config shell proxy Acquire::http::Proxy)"
   [[ -z $proxy ]] || export http_proxy=$proxy
-  debootstrap --variant=minbase --include="${PACKAGES[*]}" "$(codename)" "$work" "$(mirror)"
+  debootstrap --variant=minbase --include="${PACKAGES[*]}" "$(codename)" "$work" "$from"
   rm -rf "$work"/var/{cache/apt,cache/debconf,lib/apt/lists,log}/* "$work"/usr/share/{doc,man,info,locale}/*
   tar -C "$work" --numeric-owner --exclude='./dev/*' -cf "$out.partial" .
   mv "$out.partial" "$out"
@@ -197,6 +203,13 @@ assemble() { # assemble image base-tar kind-module kubernetes-dir binaries-dir w
   docker load -i "$work/node.tar"
 }
 
+# The images of other versions of these sources; one that a node uses stays.
+remove_old_images() {
+  docker images --format '{{.Repository}}:{{.Tag}}' zen-lead.io/node | { grep -vxF "$1" || true; } | while read -r old; do
+    docker rmi "$old" >/dev/null 2>&1 || true
+  done
+}
+
 make_image() { # make_image image base-tar kind-module kubernetes-dir binaries-dir
   local work
   has_image "$1" && return
@@ -206,6 +219,7 @@ make_image() { # make_image image base-tar kind-module kubernetes-dir binaries-d
   trap "rm -rf --one-file-system '$work'" EXIT
   [[ -e $2 ]] || step "installing Debian $(codename) into a folder, for the nodes (about 1m30s)" make_base "$2" "$work"
   step "making the node image (about 1 minute)" assemble "$@" "$work"
+  remove_old_images "$1"
 }
 
 # The name tells what is in it: the paths of the parts hold the hashes of their sources.
