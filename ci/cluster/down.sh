@@ -11,7 +11,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 revive_engine() {
   if [[ -d $RUN ]] && ! engine_is_ours && [[ -n $(engine_orphans) || -e $CACHE/bridge ]]; then
     say "the Docker engine of this project was killed: starting it once more, to clean up"
-    "$ROOT/ci/docker/engine.sh" up
+    "$ROOT/ci/docker/engine.sh" up || explained
     # shellcheck source=env.sh
     . "$HERE/env.sh"
   fi
@@ -23,7 +23,7 @@ take_down() {
     step "removing the cluster" remove_cluster
   fi
   rm -f "$STATE"/kubeconfig "$STATE"/kubeconfig.lock "$STATE/kind.yaml"
-  "$ROOT/ci/docker/engine.sh" down
+  "$ROOT/ci/docker/engine.sh" down || explained
 }
 
 main() {
@@ -32,7 +32,7 @@ main() {
     return
   fi
   locked cluster take_down
-  "$HERE/leftovers.sh"
+  "$HERE/leftovers.sh" || explained
   [[ ${1:-} == --quiet ]] ||
     say "nothing of the cluster is left; what was built stays in $CACHE ($(du -sh "$CACHE" 2>/dev/null | cut -f1)), remove it with: make cache-clean"
 }

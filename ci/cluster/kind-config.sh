@@ -78,7 +78,7 @@ EOF
 
 main() {
   local family mode
-  family=$(ip_family)
+  family=$(ip_family) || explained
   mode=$(proxy_mode)
   cat <<EOF
 kind: Cluster

@@ -24,6 +24,12 @@ die() { # die "what is wrong" "what to do"...
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# command || explained: the command has said itself what is wrong.
+explained() {
+  EXPLAINED=yes
+  exit 1
+}
+
 duration() { # 200 -> 3m20s
   local s=$1
   if ((s >= 60)); then printf '%dm%02ds' $((s / 60)) $((s % 60)); else printf '%ds' "$s"; fi

@@ -98,7 +98,7 @@ check_family() {
 create() {
   local image=$1 config=$STATE/kind.yaml
   mkdir -p "$STATE"
-  "$HERE/kind-config.sh" >"$config"
+  "$HERE/kind-config.sh" >"$config" || explained
   remember_sysctls
   touch "$CREATING"
   step "creating a cluster of $NODES nodes (about 40 seconds)" \
@@ -136,7 +136,7 @@ make_cluster() {
     step "waiting for the nodes and for CoreDNS" wait_ready
     return
   fi
-  image=$("$HERE/node/image.sh")
+  image=$("$HERE/node/image.sh") || explained
   if [[ -n $(containers -a) ]]; then
     step "removing a cluster that is incomplete" remove_cluster
   fi
@@ -153,7 +153,7 @@ main() {
   local start=$SECONDS
   need_go
   preflight
-  "$ROOT/ci/docker/engine.sh" up
+  "$ROOT/ci/docker/engine.sh" up || explained
   # shellcheck source=env.sh
   . "$HERE/env.sh" # now that there may be an engine of ours
   locked cluster make_cluster

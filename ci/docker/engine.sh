@@ -22,7 +22,7 @@ explain_missing() {
       "Install Docker Engine 20.10 or newer (https://docs.docker.com/engine/install), start it, and run this again." \
       "On Debian, running this as root installs and starts it."
   fi
-  answer=$(docker info 2>&1 | grep -iE 'permission denied|cannot connect|error' | head -n 1) || true
+  answer=$(docker info 2>&1 | grep -iE 'permission denied|cannot connect|error' | sed 's/^ERROR: //' | head -n 1) || true
   case $answer in
     *"permission denied"*)
       die "you may not talk to the Docker engine of this machine" \
@@ -30,7 +30,8 @@ explain_missing() {
       ;;
     *)
       die "the Docker engine does not answer: ${answer:-no message}" \
-        "Start it (sudo systemctl start docker), or name the one to use in DOCKER_HOST."
+        "Start it (sudo systemctl start docker), or name the one to use in DOCKER_HOST." \
+        "On Debian, running this as root without DOCKER_HOST installs one where there is none, and starts it."
       ;;
   esac
 }

@@ -260,8 +260,8 @@ main() {
     echo "$stock"
   else
     need_builder
-    kubernetes=$("$ROOT/test/kubernetes/build.sh")
-    binaries=$("$HERE/build.sh")
+    kubernetes=$("$ROOT/test/kubernetes/build.sh") || explained
+    binaries=$("$HERE/build.sh") || explained
     locked node-image make_image "$own" "$base" "$module" "$kubernetes" "$binaries"
     echo "$own"
   fi
