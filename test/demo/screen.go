@@ -83,19 +83,14 @@ func (s *screen) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// The part of the run that the picture shows, in 60 symbols.
-const (
-	pictureFrom = -1 * time.Second
-	pictureTo   = 2 * time.Second
-	pictureStep = 50 * time.Millisecond
-)
-
 // timeline prints a run.
 func (s *screen) timeline(o observation) {
 	s.heading("Timeline, in seconds from the deletion of the leader")
 	for _, e := range o.events() {
 		s.printf("  %11s   %s\n", seconds(e.At.Sub(o.DeletedAt)), e.Text)
 	}
+	s.printf("  Between the slice's change and the new leader's first answer lies kube-proxy on the client's node: by default\n")
+	s.printf("  it writes its rules at most once a second. Until then the old leader answers.\n")
 	s.picture(o)
 	s.heading("What the clients saw")
 	s.table(o.table())
@@ -105,17 +100,17 @@ func (s *screen) timeline(o observation) {
 }
 
 func (s *screen) picture(o observation) {
-	s.heading("Who answered, one symbol for %d ms: o %s, N %s, X failed", pictureStep.Milliseconds(), o.Before.Pod, o.After.Pod)
+	before, after, step := o.frame()
+	s.heading("Who answered, one symbol for %d ms: o %s, N %s, X failed", step.Milliseconds(), o.Before.Pod, o.After.Pod)
 	width := 0
 	for _, c := range o.Clients {
 		width = max(width, len("by "+c.Title))
 	}
-	before := int(-pictureFrom / pictureStep)
-	after := int(pictureTo / pictureStep)
-	s.printf("  %-*s   %-*s|%*s\n", width, "", before, "-1 s", after, "+2 s")
+	left, right := int(before/step), int(after/step)
+	s.printf("  %-*s   %-*s|%*s\n", width, "", left, fmt.Sprintf("%+.1f s", -before.Seconds()), right, fmt.Sprintf("%+.1f s", after.Seconds()))
 	for _, c := range o.Clients {
-		symbols := o.picture(c, pictureFrom, pictureTo, pictureStep)
-		s.printf("  %-*s   %s|%s\n", width, "by "+c.Title, s.paintSymbols(symbols[:before]), s.paintSymbols(symbols[before:]))
+		symbols := o.picture(c, -before, after, step)
+		s.printf("  %-*s   %s|%s\n", width, "by "+c.Title, s.paintSymbols(symbols[:left]), s.paintSymbols(symbols[left:]))
 	}
 }
 

@@ -190,6 +190,24 @@ const (
 	failed   = 'X'
 )
 
+// frame is the time around the deletion that the picture shows, so that the switch of each client is in it, and the time
+// that a symbol stands for.
+func (o observation) frame() (before, after, step time.Duration) {
+	last := time.Duration(0)
+	for _, c := range o.Clients {
+		if first := c.Run.FirstAnswer(o.After.Pod); !first.IsZero() {
+			last = max(last, first.Sub(o.DeletedAt))
+		}
+	}
+	// 20 symbols before the deletion, and 40 after it, or some more.
+	for _, step = range []time.Duration{25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond} {
+		if after = 40 * step; last < after*3/4 {
+			break
+		}
+	}
+	return 20 * step, after, step
+}
+
 // picture shows who answered a client around the deletion, one symbol for each step of time. In a step with several the
 // failure wins, then a pod that leads neither before nor after, then the new leader.
 func (o observation) picture(c clientView, from, to, step time.Duration) string {

@@ -152,6 +152,16 @@ func TestPicture(t *testing.T) {
 	assert.Equal(t, "oooooooooNNN", o.picture(o.Clients[1], -150*ms, 450*ms, 50*ms))
 }
 
+func TestFrameHoldsTheSwitch(t *testing.T) {
+	for at, want := range map[time.Duration]time.Duration{50 * ms: 25 * ms, 800 * ms: 50 * ms, 1600 * ms: 100 * ms, 5 * time.Second: 250 * ms, 20 * time.Second: 250 * ms} {
+		o := observe(play(stretch{until: at, by: oldPod}, stretch{until: at + time.Second, by: newPod}))
+		before, after, step := o.frame()
+		assert.Equal(t, want, step, "switch after %s", at)
+		assert.Equal(t, 20*step, before)
+		assert.Equal(t, 40*step, after)
+	}
+}
+
 func TestScreenIsPlainAndAligned(t *testing.T) {
 	var out bytes.Buffer
 	o := observe(play(stretch{until: 300 * ms, by: oldPod}, stretch{until: 1310 * ms, class: report.Refused}, stretch{until: 6 * time.Second, by: newPod}))
