@@ -89,8 +89,8 @@ func (s *screen) timeline(o observation) {
 	for _, e := range o.events() {
 		s.printf("  %11s   %s\n", seconds(e.At.Sub(o.DeletedAt)), e.Text)
 	}
-	s.printf("  Between the slice's change and the new leader's first answer lies kube-proxy on the client's node: by default\n")
-	s.printf("  it writes its rules at most once a second. Until then the old leader answers.\n")
+	s.printf("  Between the slice's change and the new leader's first answer lies the proxy on the client's node: kube-proxy writes\n")
+	s.printf("  its rules at most once a second by default. Until then requests still go to the old leader.\n")
 	s.picture(o)
 	s.heading("What the clients saw")
 	s.table(o.table())
