@@ -168,11 +168,11 @@ func leaderNameFault(source, name string) string {
 	if name == source {
 		return "a name other than the Service's own"
 	}
-	faults := validation.IsDNS1035Label(name)
+	tolerated := 0
 	if len(name) > validation.DNS1035LabelMaxLength {
-		faults = faults[1:] // the first one is the length
+		tolerated = 1
 	}
-	if len(faults) > 0 {
+	if len(validation.IsDNS1035Label(name)) > tolerated {
 		return "a DNS label (lower-case letters, digits and '-', beginning with a letter)"
 	}
 	return ""

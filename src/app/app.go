@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -36,6 +37,10 @@ import (
 
 // readyTimeout is how long a readiness probe waits for caches that are still filling.
 const readyTimeout = 500 * time.Millisecond
+
+// shutdownTimeout is how long writes under way may take at the end; the Lease is released after that, and the kubelet's
+// grace period must not end before.
+const shutdownTimeout = 10 * time.Second
 
 // RESTConfig is the way to the API server: the given kubeconfig, else $KUBECONFIG, else the cluster that the process
 // runs in, else the user's default kubeconfig.
@@ -86,6 +91,7 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 		Metrics:   recorder,
 		Clock:     clock.RealClock{},
 		Defaults:  api.Defaults{MinReadyDuration: o.DefaultMinReadyDuration},
+		Elected:   manager.Elected(),
 	})
 	if err := reconciler.SetupWithManager(ctx, manager, o.ConcurrentReconciles); err != nil {
 		return fmt.Errorf("failed to set up the controller: %w", err)
@@ -118,6 +124,7 @@ func newManager(config *rest.Config, o options.Options) (ctrl.Manager, error) {
 		LeaseDuration:                 &o.LeaderElectionLeaseDuration,
 		RenewDeadline:                 &o.LeaderElectionRenewDeadline,
 		RetryPeriod:                   &o.LeaderElectionRetryPeriod,
+		GracefulShutdownTimeout:       ptr.To(shutdownTimeout),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("failed to create the manager: %w", err)

@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -67,8 +68,10 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	clock := clocktesting.NewFakePassiveClock(noon)
 	recorder := events.NewFakeRecorder(100)
 	w.events = recorder.Events
+	elected := make(chan struct{})
+	close(elected)
 	w.ServiceDirectorReconciler = New(Config{
-		Client: w.client, APIReader: w.client, Events: recorder, Metrics: metrics.NewRecorder(clock, "test"), Clock: clock,
+		Client: w.client, APIReader: w.client, Events: recorder, Metrics: metrics.NewRecorder(clock, "test"), Clock: clock, Elected: elected,
 	})
 	return w
 }
@@ -145,13 +148,153 @@ func TestFailoverWritesTheSliceFirst(t *testing.T) {
 	assert.Equal(t, []string{"Normal LeaderElected pod a leads: Service web-leader routes to it alone"}, w.said())
 
 	require.NoError(t, w.client.Delete(t.Context(), makePod("a")))
-	w.mustReconcile(t)
-	assert.Equal(t, []string{"update web-leader-ipv4", "patch web-leader"}, w.writes)
+	w.arrivals.note(web)
+	result := w.mustReconcile(t)
+	assert.Equal(t, []string{"update web-leader-ipv4"}, w.writes)
+	assert.Equal(t, reconcile.Result{RequeueAfter: restDelay, Priority: ptr.To(restPriority)}, result, "the rest gives way to other failovers")
 	assert.Equal(t, []string{"Normal LeaderChanged leader moved from pod a to pod b, because the former was deleted"}, w.said())
 
 	w.mustReconcile(t)
-	assert.Empty(t, w.writes, "a second look writes nothing")
+	assert.Equal(t, []string{"patch web-leader"}, w.writes)
 	assert.Empty(t, w.said())
+
+	assert.Zero(t, w.mustReconcile(t))
+	assert.Empty(t, w.writes, "another look writes nothing")
+}
+
+// Something between us and etcd that changes every slice must not make us write without end.
+func TestSlicesThatAreChangedOnTheWayInDoNotMakeALoop(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"), makePod("b"))
+	w.mustReconcile(t)
+	w.fail = func(verb string, object client.Object) error {
+		if slice, ok := object.(*discoveryv1.EndpointSlice); ok && verb == "update" {
+			slice.Endpoints = nil
+		}
+		return nil
+	}
+	require.NoError(t, w.client.Delete(t.Context(), makePod("a")))
+	w.arrivals.note(web)
+	assert.NotZero(t, w.mustReconcile(t))
+	assert.Zero(t, w.mustReconcile(t), "the rest of the pass is the last")
+}
+
+func (w *world) annotate(t *testing.T, key, value string) {
+	t.Helper()
+	var s corev1.Service
+	require.NoError(t, w.client.Get(t.Context(), web, &s))
+	s.Annotations[key] = value
+	require.NoError(t, w.client.Update(t.Context(), &s))
+}
+
+func TestASliceThatIsTakenDoesNotHideAFailure(t *testing.T) {
+	down := apierrors.NewServiceUnavailable("down")
+	taken := &takenError{name: "x"}
+	assert.ErrorIs(t, worst([]error{taken, down}), down)
+	var got *takenError
+	assert.False(t, errors.As(worst([]error{taken, down}), &got))
+	assert.ErrorAs(t, worst([]error{nil, taken}), &got)
+	assert.NoError(t, worst([]error{nil, nil}))
+}
+
+func TestASliceOfTheFormerSourceIsNoConflict(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"))
+	w.mustReconcile(t)
+	w.said()
+	var s corev1.Service
+	require.NoError(t, w.client.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "web-leader"}, &s))
+	require.NoError(t, w.client.Delete(t.Context(), &s)) // collected already
+	require.NoError(t, w.client.Delete(t.Context(), makeSource()))
+	reborn := makeSource()
+	reborn.UID = "reborn"
+	require.NoError(t, w.client.Create(t.Context(), reborn))
+	reborn.UID = "reborn" // the test's create gives a UID of its own
+	require.NoError(t, w.client.Update(t.Context(), reborn))
+
+	result := w.mustReconcile(t)
+	assert.NotZero(t, result.RequeueAfter)
+	assert.NotContains(t, w.writes, "update web-leader-ipv4", "never adopted")
+	assert.Empty(t, w.said(), "nothing that a user should do")
+	require.NoError(t, w.client.Delete(t.Context(), w.slice(t)))
+	w.mustReconcile(t)
+	assert.Len(t, w.slice(t).Endpoints, 1)
+}
+
+func TestDemotionIsUrgentAndPromotionIsNot(t *testing.T) {
+	ready, notReady := makePod("a"), makePod("a")
+	notReady.Status.Conditions[0].Status = corev1.ConditionFalse
+	deleted := makePod("a")
+	deleted.DeletionTimestamp = ptr.To(metav1.Now())
+	relabelled := makePod("a")
+	relabelled.Labels = nil
+	assert.True(t, demoted(ready, notReady))
+	assert.True(t, demoted(ready, deleted))
+	assert.True(t, demoted(ready, relabelled))
+	assert.False(t, demoted(notReady, ready))
+	assert.False(t, demoted(ready, makePod("a")))
+}
+
+func TestWhileANewNameIsRefusedTheOldOneFollowsTheLeader(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"), makePod("b"))
+	w.mustReconcile(t)
+	w.annotate(t, api.AnnotationLeaderServiceName, "other")
+	w.fail = func(verb string, object client.Object) error {
+		if verb == "create" && object.GetName() == "other" {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "other", fmt.Errorf("exceeded quota"))
+		}
+		return nil
+	}
+	_, err := w.reconcile(t)
+	require.Error(t, err)
+	require.NoError(t, w.client.Delete(t.Context(), makePod("a")))
+	_, err = w.reconcile(t)
+	require.Error(t, err)
+	assert.Equal(t, "b", w.slice(t).Endpoints[0].TargetRef.Name)
+
+	w.fail = func(string, client.Object) error { return nil }
+	w.mustReconcile(t)
+	assert.Equal(t, []string{"create other", "create other-ipv4", "delete web-leader-ipv4", "delete web-leader"}, w.writes)
+	assert.Contains(t, strings.Join(w.said(), "\n"), "LeaderChanged leader moved from pod a to pod b")
+}
+
+func TestAChangeIsToldAlsoIfALaterWriteFails(t *testing.T) {
+	w := newWorld(t, makeSource(), makePod("a"), makePod("b"))
+	w.fail = func(verb string, object client.Object) error {
+		if _, ok := object.(*discoveryv1.EndpointSlice); ok {
+			return apierrors.NewServiceUnavailable("down")
+		}
+		return nil
+	}
+	_, err := w.reconcile(t)
+	require.Error(t, err)
+	assert.Empty(t, w.said())
+	w.fail = func(string, client.Object) error { return nil }
+	w.mustReconcile(t)
+	assert.Contains(t, strings.Join(w.said(), "\n"), "LeaderElected pod a leads")
+
+	require.NoError(t, w.client.Delete(t.Context(), makePod("a")))
+	w.fail = func(verb string, _ client.Object) error {
+		if verb == "patch" {
+			return apierrors.NewServiceUnavailable("down")
+		}
+		return nil
+	}
+	_, err = w.reconcile(t)
+	require.Error(t, err)
+	w.fail = func(string, client.Object) error { return nil }
+	w.mustReconcile(t)
+	assert.Contains(t, strings.Join(w.said(), "\n"), "LeaderChanged leader moved from pod a to pod b, because the former was deleted")
+	w.mustReconcile(t)
+	assert.Empty(t, w.said(), "once")
+}
+
+func TestOtherServicesThatTheSourceOwnsAreNotOurs(t *testing.T) {
+	sibling := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web-metrics", Namespace: "ns", UID: "sibling",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "web", UID: "source", Controller: ptr.To(true)}}}}
+	w := newWorld(t, makeSource(), makePod("a"), sibling)
+	w.mustReconcile(t)
+	w.annotate(t, api.AnnotationEnabled, "false")
+	w.mustReconcile(t)
+	assert.Equal(t, []string{"delete web-leader-ipv4", "delete web-leader"}, w.writes)
 }
 
 func TestDeselectedLeaderIsNamedAsSuch(t *testing.T) {
@@ -172,13 +315,13 @@ func TestRefusedWrites(t *testing.T) {
 	terminating := apierrors.NewForbidden(services, "web-leader", fmt.Errorf("namespace is being terminated"))
 	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 	tests := map[string]struct {
-		err    error
-		result reconcile.Result
-		fails  bool
-		says   string
+		err   error
+		stale bool
+		fails bool
+		says  string
 	}{
-		"conflict":              {err: apierrors.NewConflict(slices, "x", nil), result: reconcile.Result{RequeueAfter: staleRetry}},
-		"gone":                  {err: apierrors.NewNotFound(slices, "x"), result: reconcile.Result{RequeueAfter: staleRetry}},
+		"conflict":              {err: apierrors.NewConflict(slices, "x", nil), stale: true},
+		"gone":                  {err: apierrors.NewNotFound(slices, "x"), stale: true},
 		"namespace terminating": {err: terminating},
 		"forbidden":             {err: apierrors.NewForbidden(slices, "x", fmt.Errorf("exceeded quota")), fails: true, says: "exceeded quota"},
 		"unavailable":           {err: apierrors.NewServiceUnavailable("down"), fails: true},
@@ -198,7 +341,8 @@ func TestRefusedWrites(t *testing.T) {
 			for range 3 {
 				result, err := w.reconcile(t)
 				assert.Equal(t, test.fails, err != nil)
-				assert.Equal(t, test.result, result)
+				assert.Equal(t, test.stale, result.RequeueAfter > 0)
+				assert.LessOrEqual(t, result.RequeueAfter, lastStaleRetry)
 				assert.NotContains(t, w.writes, "patch web-leader", "the copy must not run ahead of the slice")
 			}
 			said := strings.Join(w.said(), "\n")
@@ -213,6 +357,7 @@ func TestRefusedWrites(t *testing.T) {
 			w.mustReconcile(t)
 			assert.Equal(t, "b", w.slice(t).Endpoints[0].TargetRef.Name)
 			assert.Equal(t, "2", w.slice(t).Annotations[api.AnnotationEpoch])
+			assert.Contains(t, strings.Join(w.said(), "\n"), "LeaderChanged")
 		})
 	}
 }
@@ -312,11 +457,13 @@ func TestLedgerBridgesTheGapToTheCache(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(noon)
 	l := newLedger(clock)
 	at := func(name, version string) *discoveryv1.EndpointSlice {
-		return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: "u", ResourceVersion: version}}
+		return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: "u", ResourceVersion: version,
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", UID: "source", Controller: ptr.To(true)}}}}
 	}
 	versions := func(cached ...*discoveryv1.EndpointSlice) []string {
 		var list []string
-		for _, s := range latest(l, web, cached) {
+		written := l.ahead(web, "source")
+		for _, s := range merge(l, web, cached, written) {
 			list = append(list, s.Name+"@"+s.ResourceVersion)
 		}
 		return list
@@ -326,8 +473,14 @@ func TestLedgerBridgesTheGapToTheCache(t *testing.T) {
 	l.wrote(web, at("a", "10"))
 	assert.Equal(t, []string{"a@10"}, versions(at("a", "9")), "the cache is behind")
 	assert.Equal(t, []string{"a@10"}, versions(), "the cache has nothing yet")
+	written := l.ahead(web, "source")
+	assert.Equal(t, trustUnseen, l.unseen(web))
+	assert.Empty(t, merge[*corev1.Service](l, web, nil, written), "another kind")
+	assert.Empty(t, l.ahead(web, "reborn"), "made for a source of the same name that is gone")
 	assert.Equal(t, []string{"a@11"}, versions(at("a", "11")), "somebody else wrote later")
-	assert.Empty(t, latest[*corev1.Service](l, web, nil), "another kind")
+	assert.Empty(t, versions(), "what the cache has shown once is not kept")
+	assert.Zero(t, l.unseen(web))
+	l.wrote(web, at("a", "10"))
 
 	assert.False(t, l.echo(web, at("a", "11")))
 	assert.True(t, l.echo(web, at("a", "10")))
@@ -357,8 +510,11 @@ func TestLedgerBridgesTheGapToTheCache(t *testing.T) {
 
 func TestArrivals(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(noon)
-	a := newArrivals(clock)
-	assert.True(t, a.take(web).IsZero())
+	elected := make(chan struct{})
+	a := newArrivals(clock, elected)
+	a.note(web)
+	assert.True(t, a.take(web).IsZero(), "a standby answers no event")
+	close(elected)
 	a.note(web)
 	clock.SetTime(noon.Add(time.Second))
 	a.note(web)

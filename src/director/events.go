@@ -49,10 +49,41 @@ type announcements struct {
 
 	mu   sync.Mutex
 	said map[types.NamespacedName]map[string]string
+	owed map[types.NamespacedName]change
+}
+
+// change is a change of leadership that users have not been told of, because a write failed that belongs to it.
+type change struct {
+	before routing.Leadership
+	reason election.Reason
 }
 
 func newAnnouncements(recorder events.EventRecorder) *announcements {
-	return &announcements{recorder: recorder, said: make(map[types.NamespacedName]map[string]string)}
+	return &announcements{
+		recorder: recorder,
+		said:     make(map[types.NamespacedName]map[string]string),
+		owed:     make(map[types.NamespacedName]change),
+	}
+}
+
+// owe notes a change whose writes are not complete. The first one counts: what is told later is told from there.
+func (a *announcements) owe(key types.NamespacedName, c change) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.owed[key]; !ok {
+		a.owed[key] = c
+	}
+}
+
+// settle returns the change that is owed, if there is one, instead of the one at hand.
+func (a *announcements) settle(key types.NamespacedName, c change) change {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if owed, ok := a.owed[key]; ok {
+		delete(a.owed, key)
+		return owed
+	}
+	return c
 }
 
 // problems announces those problems that were not there before, and takes note of those that are gone.
@@ -104,34 +135,33 @@ func (a *announcements) forget(key types.NamespacedName) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.said, key)
+	delete(a.owed, key)
 }
 
 // released says that the leader Service was removed on request.
-func (a *announcements) released(source *corev1.Service, services []*corev1.Service) {
-	for _, service := range services {
-		a.say(source, nil, corev1.EventTypeNormal, eventReleased, "Remove",
-			fmt.Sprintf("removed leader Service %s: annotation %s does not ask for it any more", service.Name, api.AnnotationEnabled))
-	}
+func (a *announcements) released(source, service *corev1.Service) {
+	a.say(source, nil, corev1.EventTypeNormal, eventReleased, "Remove",
+		fmt.Sprintf("removed leader Service %s: annotation %s does not ask for it any more", service.Name, api.AnnotationEnabled))
 }
 
 // leadership announces who leads now, if that changed.
-func (a *announcements) leadership(p *plan) {
-	leader := podReference(p.source, p.after)
+func (a *announcements) leadership(p *plan, c change) {
+	before, after, leader := c.before, p.after, podReference(p.source, p.after)
+	moved := after.Epoch != before.Epoch
 	switch {
-	case p.moved() && p.before.Epoch == 0:
-		a.say(p.source, leader, corev1.EventTypeNormal, eventElected, "Elect",
-			fmt.Sprintf("pod %s leads: Service %s routes to it alone", p.after.PodName, p.name))
-	case p.moved() && p.before.UID == "":
-		a.say(p.source, leader, corev1.EventTypeNormal, eventElected, "Recover",
-			fmt.Sprintf("pod %s leads after a time without a leader: Service %s routes to it alone", p.after.PodName, p.name))
-	case p.moved():
-		a.say(p.source, leader, corev1.EventTypeNormal, eventChanged, actionOf(p.decision.Reason),
-			fmt.Sprintf("leader moved from pod %s to pod %s, because %s", p.before.PodName, p.after.PodName,
-				because(p.decision.Reason)))
-	case p.before.Ready && !p.after.Ready && p.after.UID != "":
+	case after.UID != "" && !after.Ready && (moved || before.Ready):
 		a.say(p.source, leader, corev1.EventTypeNormal, eventServing, "Retain",
-			fmt.Sprintf("pod %s is terminating and no other pod can lead; it gets the traffic until it is gone", p.after.PodName))
-	case p.after.UID == "" && (p.before.UID != "" || p.first()):
+			fmt.Sprintf("pod %s is terminating and no other pod can lead; it gets the traffic until it is gone", after.PodName))
+	case moved && after.UID != "" && before.Epoch == 0:
+		a.say(p.source, leader, corev1.EventTypeNormal, eventElected, "Elect",
+			fmt.Sprintf("pod %s leads: Service %s routes to it alone", after.PodName, p.name))
+	case moved && after.UID != "" && before.UID == "":
+		a.say(p.source, leader, corev1.EventTypeNormal, eventElected, "Recover",
+			fmt.Sprintf("pod %s leads after a time without a leader: Service %s routes to it alone", after.PodName, p.name))
+	case moved && after.UID != "":
+		a.say(p.source, leader, corev1.EventTypeNormal, eventChanged, actionOf(c.reason),
+			fmt.Sprintf("leader moved from pod %s to pod %s, because %s", before.PodName, after.PodName, because(c.reason)))
+	case after.UID == "" && (before.UID != "" || p.first()):
 		a.say(p.source, nil, corev1.EventTypeWarning, eventNoLeader, "Empty",
 			fmt.Sprintf("Service %s has no endpoint: %s", p.name, shortage(p.decision)))
 	}

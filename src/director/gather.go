@@ -1,6 +1,7 @@
 package director
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -26,17 +27,22 @@ func (r *ServiceDirectorReconciler) source(ctx context.Context, key types.Namesp
 	return &service, nil
 }
 
-// made is what was made for the source, including what the cache has not seen yet.
-func (r *ServiceDirectorReconciler) made(ctx context.Context, source *corev1.Service) (madeObjects, error) {
-	services, endpointSlices, err := informers.MadeFor(ctx, r.Client, source)
+// made is what was made for the source, including what the cache has not seen yet. What was written is looked up first:
+// in the other order, it could reach the cache just after that was read, and be found in neither.
+func (r *ServiceDirectorReconciler) made(ctx context.Context, source *corev1.Service, leaderServiceName string) (madeObjects, error) {
+	key := client.ObjectKeyFromObject(source)
+	written := r.ledger.ahead(key, source.UID)
+	services, endpointSlices, err := informers.OwnedBy(ctx, r.Client, source)
 	if err != nil {
 		return madeObjects{}, err
 	}
-	key := client.ObjectKeyFromObject(source)
+	services = slices.DeleteFunc(services, func(s *corev1.Service) bool { return !routing.MadeFor(s, source, leaderServiceName) })
+	slices.SortFunc(services, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
 	made := madeObjects{
-		services: latest(r.ledger, key, services),
-		slices:   latest(r.ledger, key, endpointSlices),
+		services: merge(r.ledger, key, services, written),
+		slices:   merge(r.ledger, key, endpointSlices, written),
 	}
+	made.unseen = r.ledger.unseen(key)
 	return made, nil
 }
 

@@ -1,6 +1,7 @@
 package director
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -8,11 +9,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-zen/zen-lead/src/election"
+	"github.com/kube-zen/zen-lead/src/routing"
 )
 
-// trustUnseen is how long a write is believed that the cache has not shown. A watch that is broken for longer starts
-// over with a list, and what that does not show is gone.
-const trustUnseen = time.Minute
+// trustUnseen is how long a write is believed that the cache has not shown. After that the cache decides again: at worst
+// it is behind, and the next write is refused.
+const trustUnseen = 10 * time.Second
 
 // ledger remembers, for each object of ours, the version that was last known to be right. It bridges the moment
 // between a write and its arrival in the cache, tells the echo of our own write from a change by somebody else, and so
@@ -121,44 +125,72 @@ func (l *ledger) put(source types.NamespacedName, object client.Object, e entry)
 	l.sources[source][keyOf(object)] = e
 }
 
-// latest are the source's objects of one kind with what we wrote in place of what the cache does not show yet.
-func latest[T client.Object](l *ledger, source types.NamespacedName, cached []T) []T {
+// ahead are the objects made for the source that the cache may not show yet. Those of a source of the same name that is
+// gone do not count.
+func (l *ledger) ahead(source types.NamespacedName, uid types.UID) []client.Object {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	merged := make([]T, 0, len(cached))
-	for _, object := range cached {
-		if ahead, ok := l.sources[source][keyOf(object)].newer(l.clock, object); ok {
-			object = ahead.(T)
+	var objects []client.Object
+	for _, e := range l.sources[source] {
+		if e.ahead == nil || l.trust(e) <= 0 {
+			continue
 		}
-		merged = append(merged, object)
+		if owner := routing.OwnerService(e.ahead); owner != nil && owner.UID == uid {
+			objects = append(objects, e.ahead)
+		}
 	}
-	for key, e := range l.sources[source] {
-		object, ok := e.ahead.(T)
-		if ok && !e.expired(l.clock) && !contains(cached, key.name) {
-			merged = append(merged, object)
+	return objects
+}
+
+// unseen is how long until the first write that the cache has not shown is no longer believed, 0 if it has shown all.
+func (l *ledger) unseen(source types.NamespacedName) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var unseen time.Duration
+	for _, e := range l.sources[source] {
+		if left := l.trust(e); e.ahead != nil && left > 0 {
+			unseen = election.Shorter(unseen, left)
+		}
+	}
+	return unseen
+}
+
+func (l *ledger) trust(e entry) time.Duration { return trustUnseen - l.clock.Since(e.written) }
+
+// merge puts what was written in the place of what the cache does not show yet. What the cache does show is seen, and
+// is not kept any longer.
+func merge[T client.Object](l *ledger, source types.NamespacedName, cached []T, written []client.Object) []T {
+	merged := slices.Clone(cached)
+	for _, object := range written {
+		ahead, ok := object.(T)
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(cached, func(c T) bool { return c.GetName() == ahead.GetName() })
+		switch {
+		case i < 0:
+			merged = append(merged, ahead)
+		case cached[i].GetUID() == ahead.GetUID() && older(cached[i], ahead):
+			merged[i] = ahead
+		default:
+			l.seen(source, ahead)
 		}
 	}
 	return merged
 }
 
-// newer returns the object as written if that is later than what the cache shows.
-func (e entry) newer(c clock.PassiveClock, cached client.Object) (client.Object, bool) {
-	if e.ahead == nil || e.expired(c) || e.ahead.GetUID() != cached.GetUID() {
-		return nil, false
-	}
-	order, err := resourceversion.CompareResourceVersion(cached.GetResourceVersion(), e.ahead.GetResourceVersion())
-	return e.ahead, err == nil && order < 0
+func older(a, b client.Object) bool {
+	order, err := resourceversion.CompareResourceVersion(a.GetResourceVersion(), b.GetResourceVersion())
+	return err == nil && order < 0
 }
 
-func (e entry) expired(c clock.PassiveClock) bool { return c.Since(e.written) > trustUnseen }
-
-func contains[T client.Object](objects []T, name string) bool {
-	for _, object := range objects {
-		if object.GetName() == name {
-			return true
-		}
+// seen notes that the cache shows an object as written, or later.
+func (l *ledger) seen(source types.NamespacedName, object client.Object) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if have, ok := l.sources[source][keyOf(object)]; ok && have.ahead == object {
+		l.put(source, object, entry{resourceVersion: have.resourceVersion})
 	}
-	return false
 }
 
 func keyOf(object client.Object) objectKey {

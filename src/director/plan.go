@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-zen/zen-lead/src/api"
@@ -20,6 +21,8 @@ import (
 type plan struct {
 	*observed
 	now time.Time
+	// arrived is when the pod event that led here reached the controller, zero if none did.
+	arrived time.Time
 	// problems are the annotations and the properties of the Service that cannot be used as they are.
 	problems []api.Problem
 	// refusal is the problem for which nothing is routed at all, nil if there is none.
@@ -34,6 +37,11 @@ type plan struct {
 
 	currentService *corev1.Service
 	desiredSlices  []sliceChange
+	// oldSlices are the slices of a name that the leader Service had before. They follow the leader until the new name
+	// is in place: its creation may be refused for as long as the user does nothing.
+	oldSlices []sliceChange
+	// unfinished is set once slices were written and the rest is left for the next pass.
+	unfinished bool
 }
 
 // sliceChange is a leader slice as it is, nil if there is none, and as it is to be.
@@ -49,9 +57,9 @@ const (
 	reasonPortUnresolved     = "port_unresolved"
 )
 
-// newPlan works the plan out. arrived is when the event that led here reached the controller, zero if none did.
+// newPlan works the plan out.
 func newPlan(now, arrived time.Time, o *observed, problems []api.Problem) *plan {
-	p := &plan{observed: o, now: now, problems: problems, name: o.settings.LeaderServiceName}
+	p := &plan{observed: o, now: now, arrived: arrived, problems: problems, name: o.settings.LeaderServiceName}
 	p.refuse(routing.Unsupported(o.source))
 	p.refuse(api.ValidateLeaderServiceName(p.name))
 	p.settleName()
@@ -62,7 +70,7 @@ func newPlan(now, arrived time.Time, o *observed, problems []api.Problem) *plan 
 		return p
 	}
 	p.decide()
-	p.render(arrived)
+	p.render()
 	return p
 }
 
@@ -105,7 +113,7 @@ func (p *plan) collected() bool {
 	if p.named == nil {
 		return false
 	}
-	owner := ownerService(p.named)
+	owner := routing.OwnerService(p.named)
 	return owner != nil && owner.Name == p.source.Name && owner.UID != p.source.UID
 }
 
@@ -125,8 +133,8 @@ func (p *plan) decide() {
 	case p.decision.Reason == election.IncumbentGone && p.incumbent != nil:
 		p.decision.Reason = election.IncumbentDeselected
 	}
-	if n := p.decision.Counts[string(election.PortUnresolved)]; n > 0 {
-		p.problems = append(slices.Clip(p.problems), p.portProblem(n))
+	if p.decision.Counts[string(election.PortUnresolved)] > 0 {
+		p.problems = append(slices.Clip(p.problems), p.portProblem())
 	}
 	name := ""
 	if leader := p.candidate(p.decision.Leader); leader != nil {
@@ -136,21 +144,31 @@ func (p *plan) decide() {
 }
 
 // render makes the desired slices. The leader Service waits: see desiredService.
-func (p *plan) render(arrived time.Time) {
+func (p *plan) render() {
 	var leader *corev1.Pod
 	if c := p.candidate(p.after.UID); c != nil {
 		leader = c.Pod
 	}
-	if arrived.IsZero() {
-		arrived = p.now
+	seen := p.arrived
+	if seen.IsZero() {
+		seen = p.now
 	}
-	trigger := routing.TriggerTime(p.candidate(p.before.UID), arrived)
+	var incumbent *routing.Candidate
+	if p.before.Ready { // one that was already on its way out does not trigger what comes now
+		incumbent = p.candidate(p.before.UID)
+	}
+	trigger := routing.TriggerTime(incumbent, seen)
+	change := func(name string, family corev1.IPFamily) sliceChange {
+		current := p.slice(routing.SliceName(name, family))
+		return sliceChange{current: current, desired: routing.DesiredSlice(p.source, name, family, p.after, leader, current, trigger)}
+	}
 	for _, family := range p.source.Spec.IPFamilies {
-		current := p.slice(routing.SliceName(p.name, family))
-		p.desiredSlices = append(p.desiredSlices, sliceChange{
-			current: current,
-			desired: routing.DesiredSlice(p.source, p.name, family, p.after, leader, current, trigger),
-		})
+		p.desiredSlices = append(p.desiredSlices, change(p.name, family))
+		for _, service := range p.made.services {
+			if old := change(service.Name, family); service.Name != p.name && old.current != nil {
+				p.oldSlices = append(p.oldSlices, old)
+			}
+		}
 	}
 }
 
@@ -183,10 +201,13 @@ func (p *plan) state() metrics.State {
 
 // result tells when to look again without being told to.
 func (p *plan) result() reconcile.Result {
+	if p.unfinished {
+		return reconcile.Result{RequeueAfter: restDelay, Priority: ptr.To(restPriority)}
+	}
 	if p.refused() && p.refusal.Reason == reasonLeaderSliceTaken {
 		return reconcile.Result{RequeueAfter: takenRetry}
 	}
-	return reconcile.Result{RequeueAfter: p.decision.Recheck}
+	return reconcile.Result{RequeueAfter: election.Shorter(p.decision.Recheck, p.made.unseen)}
 }
 
 // status is the plan's outcome for the metrics.
@@ -239,13 +260,14 @@ func (p *plan) slice(name string) *discoveryv1.EndpointSlice {
 	return nil
 }
 
-func (p *plan) portProblem(pods int) api.Problem {
+// portProblem names one port that does not resolve, and no pod: pods come and go, and the fault stays the same.
+func (p *plan) portProblem() api.Problem {
 	fault := ""
 	for i := range p.candidates {
 		if f := p.candidates[i].PortFault; f != "" && (fault == "" || f < fault) {
 			fault = f
 		}
 	}
-	return api.Problem{Reason: reasonPortUnresolved, Message: fmt.Sprintf(
-		"%s; pods without it cannot lead (%d now): name the port in the pod, or correct the Service's targetPort", fault, pods)}
+	return api.Problem{Reason: reasonPortUnresolved, Message: fault +
+		"; a pod without it cannot lead: name the port in the pod, or correct the Service's targetPort"}
 }

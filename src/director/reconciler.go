@@ -22,6 +22,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -34,9 +35,18 @@ import (
 // FieldManager is the name under which the API server records zen-lead's writes.
 const FieldManager = "zen-lead"
 
-// staleRetry is the pause before another look after a write was refused because the cache was behind: by then the
-// cache has usually caught up, and its event has already brought the Service back.
-const staleRetry = 50 * time.Millisecond
+// The rest of a pass that has written slices comes soon, but after every failover that waits.
+const (
+	restDelay    = time.Millisecond
+	restPriority = -10
+)
+
+// The pause before another look after a write was refused because the cache was behind grows from the first to the
+// second. Usually the cache catches up within the first, and its event has then brought the Service back already.
+const (
+	firstStaleRetry = 10 * time.Millisecond
+	lastStaleRetry  = 5 * time.Second
+)
 
 // Config is what a ServiceDirectorReconciler works with.
 type Config struct {
@@ -48,6 +58,8 @@ type Config struct {
 	Metrics   *metrics.Recorder
 	Clock     clock.PassiveClock
 	Defaults  api.Defaults
+	// Elected is closed once this process is the active one.
+	Elected <-chan struct{}
 }
 
 // ServiceDirectorReconciler reconciles source Services.
@@ -56,6 +68,7 @@ type ServiceDirectorReconciler struct {
 	ledger        *ledger
 	arrivals      *arrivals
 	announcements *announcements
+	staleRetries  workqueue.TypedRateLimiter[types.NamespacedName]
 }
 
 // New returns a reconciler.
@@ -63,8 +76,10 @@ func New(config Config) *ServiceDirectorReconciler {
 	return &ServiceDirectorReconciler{
 		Config:        config,
 		ledger:        newLedger(config.Clock),
-		arrivals:      newArrivals(config.Clock),
+		arrivals:      newArrivals(config.Clock, config.Elected),
 		announcements: newAnnouncements(config.Events),
+		staleRetries: workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](
+			firstStaleRetry, lastStaleRetry),
 	}
 }
 
@@ -75,12 +90,13 @@ func (r *ServiceDirectorReconciler) Reconcile(ctx context.Context, request recon
 	result, err := r.reconcile(ctx, key, arrived)
 	switch {
 	case err == nil:
+		r.staleRetries.Forget(key)
 		return result, nil
 	case isStale(err):
 		r.Metrics.Conflict()
 		r.arrivals.putBack(key, arrived)
 		log.FromContext(ctx).V(1).Info("the cache was behind, looking again", "cause", err.Error())
-		return reconcile.Result{RequeueAfter: staleRetry}, nil
+		return reconcile.Result{RequeueAfter: r.staleRetries.When(key)}, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return reconcile.Result{}, nil
 	default:
@@ -100,12 +116,16 @@ func (r *ServiceDirectorReconciler) reconcile(ctx context.Context, key types.Nam
 	}
 
 	settings, problems := api.ParseSettings(source.Name, source.Annotations, r.Defaults)
-	made, err := r.made(ctx, source)
+	made, err := r.made(ctx, source, settings.LeaderServiceName)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	if !wanted(settings.OptIn, made) {
-		return reconcile.Result{}, r.release(ctx, source, settings, made, problems)
+		err := r.release(ctx, source, settings, made, problems)
+		if err != nil {
+			r.announcements.rejected(source, err)
+		}
+		return reconcile.Result{}, err
 	}
 
 	o, err := r.gather(ctx, source, settings, made)
@@ -116,12 +136,13 @@ func (r *ServiceDirectorReconciler) reconcile(ctx context.Context, key types.Nam
 	if err := r.apply(ctx, p); err != nil {
 		var taken *takenError
 		if !errors.As(err, &taken) {
+			r.failed(p)
 			r.announcements.rejected(source, err)
 			return reconcile.Result{}, err
 		}
 		p.refuse(taken.problem())
 	}
-	r.report(ctx, p, arrived)
+	r.report(ctx, p)
 	return p.result(), nil
 }
 
@@ -138,18 +159,20 @@ func (r *ServiceDirectorReconciler) release(ctx context.Context, source *corev1.
 		return err
 	}
 	key := client.ObjectKeyFromObject(source)
-	if len(made.services) > 0 {
-		r.announcements.released(source, made.services)
-		log.FromContext(ctx).Info("removed the leader Service", "reason", "not opted in")
+	for _, service := range made.services {
+		if service.DeletionTimestamp == nil {
+			r.announcements.released(source, service)
+			log.FromContext(ctx).Info("removed the leader Service", "leaderService", service.Name, "reason", "not opted in")
+		}
 	}
 	r.ledger.forget(key)
-	r.Metrics.Forget(key)
-	if len(problems) > 0 && settings.OptIn == api.OptInUnclear {
-		r.Metrics.Observe(key, metrics.Status{State: metrics.Refused, Problems: reasons(problems)})
+	if settings.OptIn == api.OptInUnclear {
+		r.Metrics.Observe(key, metrics.Status{State: metrics.Unclear, Problems: reasons(problems)})
 		r.announcements.problems(source, problems)
-	} else {
-		r.announcements.forget(key)
+		return nil
 	}
+	r.Metrics.Forget(key)
+	r.announcements.forget(key)
 	return nil
 }
 
@@ -157,26 +180,38 @@ func (r *ServiceDirectorReconciler) forget(key types.NamespacedName) {
 	r.ledger.forget(key)
 	r.Metrics.Forget(key)
 	r.announcements.forget(key)
+	r.staleRetries.Forget(key)
 }
 
 // apply brings the API server in line with the plan.
 //
-// If the leader Service is there, the slices come first: they move traffic, everything else only tells of it. If it is
-// not, it must come first, because slices under a name that somebody else may take would route that Service's traffic.
+// If the leader Service is there, the slices come first: they move traffic, everything else only tells of it. When they
+// had to be written because of a pod, the rest waits for a pass of its own, which gives way to the failovers of other
+// Services; that pass is not brought about by a pod, and so is the last. If the leader Service is not there, it must come
+// first, because slices under a name that somebody else may take would route that Service's traffic.
 func (r *ServiceDirectorReconciler) apply(ctx context.Context, p *plan) error {
-	switch {
-	case p.refused():
+	if p.refused() {
 		return r.suspend(ctx, p)
+	}
+	if _, err := r.ensureSlices(ctx, p, p.oldSlices); err != nil {
+		return err
+	}
+	switch {
 	case p.currentService == nil:
 		if err := r.ensureLeaderService(ctx, p); err != nil {
 			return err
 		}
-		if err := r.ensureSlices(ctx, p); err != nil {
+		if _, err := r.ensureSlices(ctx, p, p.desiredSlices); err != nil {
 			return err
 		}
 	default:
-		if err := r.ensureSlices(ctx, p); err != nil {
+		wrote, err := r.ensureSlices(ctx, p, p.desiredSlices)
+		if err != nil {
 			return err
+		}
+		if wrote && !p.arrived.IsZero() {
+			p.unfinished = true
+			return nil
 		}
 		if err := r.ensureLeaderService(ctx, p); err != nil {
 			return err
@@ -209,4 +244,6 @@ type observed struct {
 type madeObjects struct {
 	services []*corev1.Service
 	slices   []*discoveryv1.EndpointSlice
+	// unseen is how long until a write of ours is no longer believed that the cache has not shown; 0 if it has shown all.
+	unseen time.Duration
 }

@@ -2,30 +2,40 @@ package director
 
 import (
 	"context"
-	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // report tells what was done: it runs after the writes have succeeded, and says only what changed.
-func (r *ServiceDirectorReconciler) report(ctx context.Context, p *plan, arrived time.Time) {
+func (r *ServiceDirectorReconciler) report(ctx context.Context, p *plan) {
 	key := client.ObjectKeyFromObject(p.source)
 	r.Metrics.Observe(key, p.status())
 	r.announcements.problems(p.source, p.problems)
 	if p.refused() {
 		return
 	}
-	r.announcements.leadership(p)
-	if !p.moved() {
+	c := r.announcements.settle(key, p.change())
+	r.announcements.leadership(p, c)
+	if c.before.Epoch == p.after.Epoch {
 		return
 	}
-	if p.before.Epoch > 0 {
-		r.Metrics.Transition(key, string(p.decision.Reason))
+	if c.before.Epoch > 0 {
+		r.Metrics.Transition(key, string(c.reason))
 	}
-	if p.before.UID != "" && !arrived.IsZero() {
-		r.Metrics.Failover(r.Clock.Since(arrived))
+	if c.before.UID != "" && p.after.UID != "" && !p.arrived.IsZero() {
+		r.Metrics.Failover(r.Clock.Since(p.arrived))
 	}
 	log.FromContext(ctx).Info("leader changed", "leaderService", p.name, "leader", p.after.PodName,
-		"previous", p.before.PodName, "reason", p.decision.Reason, "epoch", p.after.Epoch)
+		"previous", c.before.PodName, "reason", c.reason, "epoch", p.after.Epoch)
+}
+
+// change is what this pass changes about who leads.
+func (p *plan) change() change { return change{before: p.before, reason: p.decision.Reason} }
+
+// failed remembers, after a write failed, what users are yet to be told: the next pass finds part of it done.
+func (r *ServiceDirectorReconciler) failed(p *plan) {
+	if p.before.UID != p.after.UID || p.before.Ready != p.after.Ready {
+		r.announcements.owe(client.ObjectKeyFromObject(p.source), p.change())
+	}
 }

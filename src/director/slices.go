@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,41 +18,53 @@ import (
 )
 
 // ensureSlices brings the leader slices in line, those of two families at the same time: neither waits for the other,
-// and a failure of one does not keep the other from being written.
-func (r *ServiceDirectorReconciler) ensureSlices(ctx context.Context, p *plan) error {
-	if len(p.desiredSlices) == 1 {
-		return r.ensureSlice(ctx, p, p.desiredSlices[0])
+// and a failure of one does not keep the other from being written. It tells whether anything had to be written.
+func (r *ServiceDirectorReconciler) ensureSlices(ctx context.Context, p *plan, changes []sliceChange) (wrote bool, err error) {
+	if len(changes) == 1 {
+		return r.ensureSlice(ctx, p, changes[0])
 	}
-	errs := make([]error, len(p.desiredSlices))
+	written := make([]bool, len(changes))
+	errs := make([]error, len(changes))
 	var families sync.WaitGroup
-	for i, change := range p.desiredSlices {
-		families.Go(func() { errs[i] = r.ensureSlice(ctx, p, change) })
+	for i, change := range changes {
+		families.Go(func() { written[i], errs[i] = r.ensureSlice(ctx, p, change) })
 	}
 	families.Wait()
-	return errors.Join(errs...)
+	return slices.Contains(written, true), worst(errs)
 }
 
-func (r *ServiceDirectorReconciler) ensureSlice(ctx context.Context, p *plan, change sliceChange) error {
+// worst joins the errors of several families. That a name is taken is no reason to wait; what else failed is, and counts
+// more.
+func worst(errs []error) error {
+	var taken *takenError
+	others := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.As(err, &taken) })
+	if err := errors.Join(others...); err != nil || taken == nil {
+		return err
+	}
+	return taken
+}
+
+func (r *ServiceDirectorReconciler) ensureSlice(ctx context.Context, p *plan, change sliceChange) (wrote bool, err error) {
 	key := client.ObjectKeyFromObject(p.source)
 	current, desired := change.current, change.desired
 	switch {
 	case current == nil && !p.creating():
-		return nil
+		return false, nil
 	case current == nil:
 		if r.ledger.known(key, desired) {
 			r.Metrics.DriftRepair(kindSlice)
 		}
-		return r.createSlice(ctx, p, desired)
+		return true, r.createSlice(ctx, p, desired)
 	case current.AddressType != desired.AddressType: // cannot be changed; the deletion's event brings us back
-		return r.delete(ctx, p.source, current)
+		return true, r.delete(ctx, p.source, current)
 	case !routing.SliceChanged(current, desired):
 		r.ledger.right(key, current)
-		return nil
+		return false, nil
 	default:
 		if !p.moved() && r.ledger.changedByOthers(key, current) {
 			r.Metrics.DriftRepair(kindSlice)
 		}
-		return r.updateSlice(ctx, p.source, desired)
+		return true, r.updateSlice(ctx, p.source, desired)
 	}
 }
 
@@ -77,7 +90,10 @@ func (r *ServiceDirectorReconciler) meetSlice(ctx context.Context, p *plan, desi
 	if err := r.APIReader.Get(ctx, key, &existing); err != nil {
 		return fmt.Errorf("failed to get EndpointSlice %s: %w", key, err)
 	}
+	owner := routing.OwnerService(&existing)
 	switch {
+	case owner != nil && owner.Name == p.source.Name && owner.UID != p.source.UID:
+		return fmt.Errorf("%w: EndpointSlice %s of the former Service is about to go", errStale, key)
 	case !routing.OwnedBy(&existing, p.source):
 		return &takenError{name: existing.Name}
 	case existing.Labels[discoveryv1.LabelManagedBy] == api.ManagedBy:
@@ -148,14 +164,14 @@ func (r *ServiceDirectorReconciler) removeSuperseded(ctx context.Context, p *pla
 // gone, its name is free, and a slice that is still there would route whatever Service takes it.
 func (r *ServiceDirectorReconciler) deleteAll(ctx context.Context, source *corev1.Service, made madeObjects, unwanted func(client.Object) bool) error {
 	for _, slice := range made.slices {
-		if unwanted(slice) {
+		if unwanted(slice) && slice.DeletionTimestamp == nil {
 			if err := r.delete(ctx, source, slice); err != nil {
 				return err
 			}
 		}
 	}
 	for _, service := range made.services {
-		if unwanted(service) {
+		if unwanted(service) && service.DeletionTimestamp == nil {
 			if err := r.delete(ctx, source, service); err != nil {
 				return err
 			}
@@ -198,7 +214,7 @@ func (e *takenError) Error() string {
 
 func (e *takenError) problem() *api.Problem {
 	return &api.Problem{Reason: reasonLeaderSliceTaken, Message: e.Error() +
-		"; it is left alone and nothing is routed: delete it, or choose another leader Service name with annotation " + api.AnnotationLeaderServiceName}
+		"; it is left alone, and nothing is routed in its IP family: delete it, or choose another leader Service name with annotation " + api.AnnotationLeaderServiceName}
 }
 
 const (
@@ -235,7 +251,7 @@ func set(m map[string]string, key, value string) map[string]string {
 
 // sourceKey is the Service that an object of ours was made for, by its owner.
 func sourceKey(object client.Object) (types.NamespacedName, bool) {
-	owner := ownerService(object)
+	owner := routing.OwnerService(object)
 	if owner == nil {
 		return types.NamespacedName{}, false
 	}

@@ -8,9 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	endpointsliceutil "k8s.io/endpointslice/util"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +23,7 @@ import (
 
 	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/src/informers"
+	"github.com/kube-zen/zen-lead/src/routing"
 )
 
 // failoverPriority lets a Service whose pod may not lead any more overtake everything else in the queue: 0 is the
@@ -80,26 +81,35 @@ func (r *ServiceDirectorReconciler) podHandler() handler.EventHandler {
 			if !maps.Equal(before.Labels, after.Labels) {
 				keys = append(keys, r.selecting(ctx, before.Namespace, before.Labels)...)
 			}
-			r.add(q, keys)
+			r.add(q, keys, demoted(before, after))
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			pod := e.Object.(*corev1.Pod)
-			r.add(q, r.selecting(ctx, pod.Namespace, pod.Labels))
+			r.add(q, r.selecting(ctx, pod.Namespace, pod.Labels), true)
 		},
 	}
 }
 
-// add puts Services whose pods changed to the head of the queue.
-func (r *ServiceDirectorReconciler) add(q queue, keys []types.NamespacedName) {
+// add brings Services in whose pods changed, to the head of the queue if that may have cost them their leader.
+func (r *ServiceDirectorReconciler) add(q queue, keys []types.NamespacedName, urgent bool) {
 	for _, key := range keys {
 		r.arrivals.note(key)
 		request := reconcile.Request{NamespacedName: key}
-		if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok && urgent {
 			pq.AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(failoverPriority)}, request)
 		} else {
 			q.Add(request)
 		}
 	}
+}
+
+// demoted tells whether a pod that may have led before may not any more.
+func demoted(before, after *corev1.Pod) bool {
+	if !endpointsliceutil.IsPodReady(before) {
+		return false
+	}
+	return !endpointsliceutil.IsPodReady(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		before.UID != after.UID || before.Status.Phase != after.Status.Phase || !maps.Equal(before.Labels, after.Labels)
 }
 
 // podChanged tells whether anything changed that candidates or slices are made of. The cache keeps exactly that
@@ -185,7 +195,7 @@ func (r *ServiceDirectorReconciler) sliceHandler() handler.EventHandler {
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(q, e.Object) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			add(q, e.ObjectNew)
-			if source, ok := sourceKey(e.ObjectOld); ok && ownerService(e.ObjectNew) == nil {
+			if source, ok := sourceKey(e.ObjectOld); ok && routing.OwnerService(e.ObjectNew) == nil {
 				q.Add(reconcile.Request{NamespacedName: source})
 			}
 		},
@@ -198,15 +208,6 @@ func (r *ServiceDirectorReconciler) sliceHandler() handler.EventHandler {
 			r.addWanting(ctx, q, e.Object.GetNamespace(), e.Object.GetLabels()[discoveryv1.LabelServiceName])
 		},
 	}
-}
-
-// ownerService is the Service that controls an object, nil if none does.
-func ownerService(object client.Object) *metav1.OwnerReference {
-	owner := metav1.GetControllerOfNoCopy(object)
-	if owner == nil || owner.Kind != kindService {
-		return nil
-	}
-	return owner
 }
 
 func keysOf(services []*corev1.Service) []types.NamespacedName {

@@ -138,7 +138,7 @@ func Decide(now time.Time, incumbent types.UID, candidates []Candidate, policy P
 			}
 		case c.UID != incumbent && wait > 0:
 			d.Counts[StateWaiting]++
-			d.Recheck = shorter(d.Recheck, wait)
+			d.Recheck = Shorter(d.Recheck, wait)
 			waiting = better(waiting, c)
 		default:
 			d.Counts[StateEligible]++
@@ -310,8 +310,8 @@ func (r revisions) outdates(c *Candidate) bool {
 	return false
 }
 
-// shorter is the smaller of two waits, where 0 means none.
-func shorter(have, next time.Duration) time.Duration {
+// Shorter is the smaller of two waits, where 0 means none.
+func Shorter(have, next time.Duration) time.Duration {
 	if have == 0 {
 		return next
 	}

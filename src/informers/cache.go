@@ -7,13 +7,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/routing"
 )
 
 // CacheOptions are those of the only cache. namespaces are the namespaces to watch, none for all.
@@ -113,8 +113,8 @@ func SelectedPods(ctx context.Context, reader client.Reader, source *corev1.Serv
 	return pointers(list.Items), nil
 }
 
-// MadeFor are the leader Services and slices that were made for the source Service, under whatever name.
-func MadeFor(ctx context.Context, reader client.Reader, source *corev1.Service) ([]*corev1.Service, []*discoveryv1.EndpointSlice, error) {
+// OwnedBy are the Services and slices that the source Service controls.
+func OwnedBy(ctx context.Context, reader client.Reader, source *corev1.Service) ([]*corev1.Service, []*discoveryv1.EndpointSlice, error) {
 	owner := client.MatchingFields{indexOwner: string(source.UID)}
 	var services corev1.ServiceList
 	if err := reader.List(ctx, &services, client.InNamespace(source.Namespace), owner); err != nil {
@@ -168,8 +168,8 @@ func ownerKeys(object client.Object) []string {
 	if service, ok := object.(*corev1.Service); ok && !Made(service) {
 		return nil
 	}
-	owner := metav1.GetControllerOfNoCopy(object)
-	if owner == nil || owner.Kind != "Service" {
+	owner := routing.OwnerService(object)
+	if owner == nil {
 		return nil
 	}
 	return []string{string(owner.UID)}

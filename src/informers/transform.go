@@ -106,8 +106,7 @@ func SlimService(object any) (any, error) {
 // for a given source is decided by the owner's UID alone; this only keeps enough of the object to decide it, also after
 // somebody has removed the label.
 func Made(service *corev1.Service) bool {
-	owner := metav1.GetControllerOfNoCopy(service)
-	return service.Labels[api.LabelManagedBy] == api.ManagedBy || owner != nil && owner.Kind == "Service"
+	return service.Labels[api.LabelManagedBy] == api.ManagedBy || routing.OwnerService(service) != nil
 }
 
 func keep(all map[string]string, wanted func(key string) bool) map[string]string {

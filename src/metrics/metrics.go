@@ -32,6 +32,8 @@ const (
 	Conflict State = "conflict"
 	// Refused: the Service cannot have a leader Service as it is.
 	Refused State = "refused"
+	// Unclear: the Service has no leader Service, and its opt-in says neither yes nor no. It has no series but the error.
+	Unclear State = "unclear"
 )
 
 // Status is what is known of a Service after it was looked at.
@@ -232,7 +234,7 @@ func (c *serviceCollector) Collect(ch chan<- prometheus.Metric) {
 	r := c.recorder
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	states := map[State]int{Led: 0, ServingTerminating: 0, Leaderless: 0, Conflict: 0, Refused: 0}
+	states := map[State]int{Led: 0, ServingTerminating: 0, Leaderless: 0, Conflict: 0, Refused: 0, Unclear: 0}
 	now := r.clock.Now()
 	for key, s := range r.services {
 		states[s.State]++
@@ -259,6 +261,12 @@ func (e emitter) counter(name string, value float64, labels ...string) {
 
 func (e emitter) service(key types.NamespacedName, s *service, now time.Time) {
 	ns, name := key.Namespace, key.Name
+	for _, reason := range s.Problems {
+		e.gauge("config_errors", 1, ns, name, reason)
+	}
+	if s.State == Unclear {
+		return
+	}
 	e.gauge("leader_ready", boolValue(s.State == Led), ns, name)
 	e.gauge("leader_epoch", float64(s.Epoch), ns, name)
 	if !s.Since.IsZero() {
@@ -274,9 +282,6 @@ func (e emitter) service(key types.NamespacedName, s *service, now time.Time) {
 	e.counter("leaderless_seconds_total", leaderless.Seconds(), ns, name)
 	for reason, n := range s.transitions {
 		e.counter("leader_transitions_total", float64(n), ns, name, reason)
-	}
-	for _, reason := range s.Problems {
-		e.gauge("config_errors", 1, ns, name, reason)
 	}
 	e.gauge("port_resolution_failures", float64(s.UnresolvedPorts), ns, name)
 	for reason, n := range s.suppressed {

@@ -89,6 +89,7 @@ zen_lead_services{state="leaderless"} 0
 zen_lead_services{state="led"} 1
 zen_lead_services{state="refused"} 0
 zen_lead_services{state="serving_terminating"} 0
+zen_lead_services{state="unclear"} 0
 `)
 	expect(t, registry, "leader_since_timestamp_seconds", `
 # HELP zen_lead_leader_since_timestamp_seconds When the leader's current or last term began, as a Unix time.

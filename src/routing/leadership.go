@@ -28,17 +28,27 @@ type Leadership struct {
 // ReadLeadership reads the slices of one leader Service back. Of several families the slice with the highest epoch
 // counts: a crash between the writes of two families leaves the other one behind.
 //
-// The leader Service may be nil. Its annotations are a copy that is written after the slices, and serve where there is
-// no slice, so that deleting the slices neither moves the leader nor turns the epoch back.
+// The leader Service may be nil. Its annotations are a copy that is written after the slices. The copy names the leader
+// only where there is no slice at all; but terms that it has counted stay counted, whatever became of the slices.
 func ReadLeadership(slices []*discoveryv1.EndpointSlice, leaderService *corev1.Service) Leadership {
-	if len(slices) == 0 && leaderService != nil {
-		return readMirror(leaderService)
+	var mirror Leadership
+	if leaderService != nil {
+		mirror = readMirror(leaderService)
+	}
+	if len(slices) == 0 {
+		return mirror
 	}
 	var read Leadership
 	for _, slice := range slices {
 		if l := readSlice(slice); l.Epoch > read.Epoch || l.Epoch == read.Epoch && read.UID == "" {
 			read = l
 		}
+	}
+	if mirror.Epoch > read.Epoch {
+		read.Epoch, read.Since = mirror.Epoch, mirror.Since
+	}
+	if read.Since.IsZero() {
+		read.Since = mirror.Since
 	}
 	return read
 }
@@ -94,10 +104,11 @@ func (l Leadership) sliceAnnotations() map[string]string {
 	if l.Epoch == 0 {
 		return nil
 	}
-	return map[string]string{
-		api.AnnotationEpoch:          strconv.FormatInt(l.Epoch, 10),
-		api.AnnotationLastSwitchTime: l.Since.Format(time.RFC3339),
+	annotations := map[string]string{api.AnnotationEpoch: strconv.FormatInt(l.Epoch, 10)}
+	if !l.Since.IsZero() {
+		annotations[api.AnnotationLastSwitchTime] = l.Since.Format(time.RFC3339)
 	}
+	return annotations
 }
 
 // mirrorAnnotations are those of the leader Service. Nobody leading is said by the absence of a pod.

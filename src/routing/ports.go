@@ -18,7 +18,7 @@ func resolvePorts(source *corev1.Service, pod *corev1.Pod) ([]discoveryv1.Endpoi
 		port := &source.Spec.Ports[i]
 		number, err := endpointslice.FindPort(pod, port)
 		if err != nil {
-			return nil, fmt.Errorf("no container of pod %s has a %s port named %q", pod.Name, port.Protocol, port.TargetPort.StrVal)
+			return nil, fmt.Errorf("no container has a %s port named %q, which port %d of the Service targets", port.Protocol, port.TargetPort.StrVal, port.Port)
 		}
 		ports = append(ports, discoveryv1.EndpointPort{
 			Name:        ptr.To(port.Name),

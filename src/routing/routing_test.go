@@ -281,8 +281,12 @@ func TestReadLeadership(t *testing.T) {
 	mirror := DesiredLeaderService(makeSource(), "web-leader", leadership(), nil)
 
 	assert.Equal(t, Leadership{}, ReadLeadership(nil, nil))
-	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 2, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{at(2, "a")}, mirror),
-		"the slice is the truth, not its copy")
+	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 3, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{at(2, "a")}, mirror),
+		"the slice says who leads; a term that its copy has counted stays counted")
+	stripped := at(5, "a")
+	stripped.Annotations = nil
+	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 3, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{stripped}, mirror))
+	assert.NotContains(t, Leadership{UID: "x", Epoch: 1}.mirrorAnnotations(), api.AnnotationLastSwitchTime, "an unknown time is not written")
 	assert.Equal(t, "b", ReadLeadership([]*discoveryv1.EndpointSlice{at(2, "a"), at(3, "b")}, nil).PodName, "the highest epoch counts")
 	assert.Equal(t, "b", ReadLeadership([]*discoveryv1.EndpointSlice{at(3, ""), at(3, "b")}, nil).PodName, "a family without address does not hide the leader")
 	assert.Equal(t, Leadership{Epoch: 4, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{at(4, "")}, nil))
@@ -403,6 +407,9 @@ func TestMustRecreate(t *testing.T) {
 	six := DesiredLeaderService(makeSource(families(corev1.IPv6Protocol)), "l", leadership(), nil)
 	six.Spec.ClusterIP = "fd00::9"
 	assert.False(t, MustRecreate(plain, plain))
+	selecting := plain.DeepCopy()
+	selecting.Spec.Selector = map[string]string{"app": "web"}
+	assert.True(t, MustRecreate(selecting, plain), "Kubernetes' slices of all pods stay until the Service goes")
 	assert.True(t, MustRecreate(plain, none))
 	assert.True(t, MustRecreate(none, plain))
 	assert.True(t, MustRecreate(plain, six))

@@ -68,8 +68,13 @@ func LeaderServiceChanged(current, desired *corev1.Service) bool {
 }
 
 // MustRecreate tells whether a leader Service can become the desired one only by being made anew: a cluster IP cannot
-// be given to a headless Service or taken from one, and the primary IP family cannot change.
+// be given to a headless Service or taken from one, and the primary IP family cannot change. And once somebody has given
+// it a selector, Kubernetes' own EndpointSlice controller has filled slices with all pods, which it neither updates nor
+// removes when the selector goes again: they go only with the Service.
 func MustRecreate(current, desired *corev1.Service) bool {
+	if len(current.Spec.Selector) > 0 {
+		return true
+	}
 	if (current.Spec.ClusterIP == corev1.ClusterIPNone) != (desired.Spec.ClusterIP == corev1.ClusterIPNone) {
 		return true
 	}
