@@ -41,6 +41,12 @@ func rows() []row {
 	return []row{
 		{"serial", "one failover after the other: 20 Services x 3 pods", runSerial},
 		{"storm", "500 of 1,000 leaders fail in one instant", runStorm},
+		{"rollout", "first roll-out to 5,000 Services, and a start with all of them routed", runRollout},
+		{"memory", "resident memory at 1,000 Services and 3,000 pods", runMemory},
+		{"memory-large", "resident memory at 5,000 Services, 50,000 pods, 10,000 plain Services", runMemoryLarge},
+		{"churn", "1,000 pod events a second that concern nobody", runChurn},
+		{"namespace", "one namespace with 2,500 Services", runNamespace},
+		{"replica", "a controller replica is killed, or ended politely", runReplica},
 	}
 }
 
