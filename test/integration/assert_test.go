@@ -3,6 +3,8 @@ package integration
 import (
 	"fmt"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/kube-zen/zen-lead/test/integration/harness"
 )
 
@@ -53,3 +55,7 @@ func gaps(w *harness.World, slice string) int {
 	}
 	return n
 }
+
+func clientIn(w *harness.World) client.ListOption { return client.InNamespace(w.Namespace) }
+
+func clientLabels(key, value string) client.ListOption { return client.MatchingLabels{key: value} }

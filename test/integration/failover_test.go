@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -276,12 +277,12 @@ func TestCrashBetweenTwoWrites_TheNextRunGoesOnFromWhatIsThere(t *testing.T) {
 	controller := w.StartController()
 	routed(w, web().Families(corev1.IPFamilyPolicyRequireDualStack), pod("a"), pod("b"), pod("c"))
 	// The first family's slice is written; everything after that is lost.
-	writes := 0
+	var writes atomic.Int32 // the families may be written at the same time
 	w.Requests.Intercept(func(r harness.Request, _ *http.Request) (*http.Response, error) {
 		if !r.IsWrite() || r.Resource == "leases" {
 			return nil, nil
 		}
-		if writes++; writes == 1 {
+		if writes.Add(1) == 1 {
 			return nil, nil
 		}
 		return harness.Refusal(http.StatusServiceUnavailable, "ServiceUnavailable", "gone"), nil

@@ -99,6 +99,12 @@ func (b *PodBuilder) Sidecar(ports ...corev1.ContainerPort) *PodBuilder {
 	return b
 }
 
+// Container adds a second ordinary container with ports. Names of ports are unique within a container only.
+func (b *PodBuilder) Container(ports ...corev1.ContainerPort) *PodBuilder {
+	b.pod.Spec.Containers = append(b.pod.Spec.Containers, corev1.Container{Name: "second", Image: "second", Ports: ports})
+	return b
+}
+
 // Init adds an ordinary init container with ports.
 func (b *PodBuilder) Init(ports ...corev1.ContainerPort) *PodBuilder {
 	b.pod.Spec.InitContainers = append(b.pod.Spec.InitContainers, corev1.Container{Name: "init", Image: "init", Ports: ports})

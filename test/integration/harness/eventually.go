@@ -47,10 +47,21 @@ func (w *World) Quiet() { w.Helper(); w.QuietFor(300 * time.Millisecond) }
 // QuietFor is Quiet with a while of the test's choice.
 func (w *World) QuietFor(while time.Duration) {
 	w.Helper()
+	w.quiet(while, func() bool { return w.controller != nil && w.controller.busy() })
+}
+
+// QuietRequestsFor waits until the controller has sent nothing for a while, whatever it has queued.
+func (w *World) QuietRequestsFor(while time.Duration) {
+	w.Helper()
+	w.quiet(while, func() bool { return false })
+}
+
+func (w *World) quiet(while time.Duration, busy func() bool) {
+	w.Helper()
 	since, mark := time.Now(), w.Requests.Mark()
 	w.EventuallyWithin(while+Patience, "the controller to have nothing to do", func() error {
 		requests := w.Requests.Since(mark)
-		if len(requests) > 0 || (w.controller != nil && w.controller.busy()) {
+		if len(requests) > 0 || busy() {
 			since, mark = time.Now(), w.Requests.Mark()
 		}
 		if quiet := time.Since(since); quiet < while {

@@ -37,10 +37,14 @@ func (r Request) IsWrite() bool {
 	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb)
 }
 
-// isUpkeep tells apart what every controller does whatever happens: keeping its Lease, and its watches open.
+// isUpkeep tells apart what every controller does whatever happens: keeping its Lease, saying so in Events about the
+// Lease, and keeping its watches open.
 func (r Request) isUpkeep() bool {
-	return r.Resource == "leases" || r.Verb == "watch"
+	return r.Resource == "leases" || r.Verb == "watch" || r.Resource == "events" && strings.HasPrefix(r.Name, leaseName+".")
 }
+
+// leaseName is the default name of the Lease.
+const leaseName = "zen-lead"
 
 // Requests are in the order in which they were sent.
 type Requests []Request
