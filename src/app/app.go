@@ -35,6 +35,9 @@ import (
 	"github.com/kube-zen/zen-lead/src/options"
 )
 
+// name is what the process calls itself in Events.
+const name = "zen-lead"
+
 // readyTimeout is how long a readiness probe waits for caches that are still filling.
 const readyTimeout = 500 * time.Millisecond
 
@@ -84,10 +87,15 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	if err != nil {
 		return err
 	}
+	eventRecorder, stopEvents, err := newEventRecorder(ctx, config, manager.GetScheme())
+	if err != nil {
+		return err
+	}
+	defer stopEvents()
 	reconciler := director.New(director.Config{
 		Client:    manager.GetClient(),
 		APIReader: manager.GetAPIReader(),
-		Events:    manager.GetEventRecorder("zen-lead"),
+		Events:    eventRecorder,
 		Metrics:   recorder,
 		Clock:     clock.RealClock{},
 		Defaults:  api.Defaults{MinReadyDuration: o.DefaultMinReadyDuration},

@@ -36,7 +36,7 @@ type Options struct {
 	HealthProbeBindAddress string
 
 	// KubeAPIQPS and KubeAPIBurst bound the requests that the process sends to the API server, in requests a second and
-	// in requests at once. Renewing the Lease is not counted.
+	// in requests at once. Renewing the Lease and recording Events are not counted.
 	KubeAPIQPS   float64
 	KubeAPIBurst int
 	// ConcurrentReconciles is how many Services are worked on at the same time.
