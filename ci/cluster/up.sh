@@ -21,6 +21,8 @@ use_current() {
 
 preflight() {
   local available disk
+  [[ $(uname -s) == Linux ]] ||
+    die "a throw-away cluster takes Linux" "Use a Linux machine, or a cluster that you have: CLUSTER=current"
   have kind || die "kind is not built" "Run: make bin/kind"
   available=$(awk '/^MemAvailable:/ {print int($2 / 1024)}' /proc/meminfo)
   ((available >= 1500)) || warn "only $available MiB of memory are free; three nodes take about 1000 MiB"
@@ -52,8 +54,8 @@ family_of_cluster() {
 get_kubeconfig() { kind export kubeconfig --kubeconfig "$KUBECONFIG" >/dev/null 2>&1 && get_kubectl; }
 
 wait_ready() {
-  kubectl wait --for=condition=Ready nodes --all --timeout=120s
-  kubectl -n kube-system rollout status deployment/coredns --timeout=120s
+  kubectl wait --for=condition=Ready nodes --all --timeout=300s
+  kubectl -n kube-system rollout status deployment/coredns --timeout=300s
 }
 
 all_ready() {

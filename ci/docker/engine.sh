@@ -36,10 +36,12 @@ explain_missing() {
   esac
 }
 
+# True if that has brought a usable engine.
 install_engine() {
-  have dockerd && have iptables && return
+  have dockerd && have iptables && return 1
   # --no-install-recommends: nothing here needs AppArmor or the storage tools that would come along.
-  apt_install docker.io iptables iproute2
+  apt_install docker.io iptables iproute2 || explained
+  has_sys_resource && wait_for_service
 }
 
 # On a machine with a service manager the package has started its engine: then that is the one to use.
@@ -141,8 +143,7 @@ launch() {
 
 start_own() {
   engine_is_ours && return
-  install_engine
-  if has_sys_resource && wait_for_service; then
+  if install_engine; then
     say "Docker is installed and its service runs; using it"
     return
   fi

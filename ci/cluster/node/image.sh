@@ -31,7 +31,7 @@ need_builder() {
 
 # --- the Debian base
 
-codename() { (. /etc/os-release && echo "$VERSION_CODENAME"); }
+codename() { (. /etc/os-release && echo "${VERSION_CODENAME:-unknown}"); }
 
 # The place that this machine's apt gets the distribution from, and its proxy if it has one.
 mirror() {
