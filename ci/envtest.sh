@@ -19,8 +19,8 @@ release_url() {
 }
 
 can_download() {
-  have curl && [[ -x $ROOT/bin/setup-envtest ]] &&
-    curl -fsSL --connect-timeout 5 --max-time 20 -o /dev/null "$(release_url "$1").sha256" 2>/dev/null
+  have curl && curl -fsSL --connect-timeout 5 --max-time 20 -o /dev/null "$(release_url "$1").sha256" 2>/dev/null &&
+    make -C "$ROOT" --no-print-directory bin/setup-envtest >&2
 }
 
 download() {
