@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -18,7 +15,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/flowcontrol"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -55,22 +51,6 @@ func RESTConfig(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("failed to load the kubeconfig: %w", err)
 	}
 	return config, nil
-}
-
-// SetLogger makes everything in the process log through one handler: zen-lead, controller-runtime and client-go.
-func SetLogger(output io.Writer, o options.Options) error {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.LogLevel)); err != nil {
-		return fmt.Errorf("failed to parse the log level: %w", err)
-	}
-	handlerOptions := &slog.HandlerOptions{Level: level}
-	var handler slog.Handler = slog.NewJSONHandler(output, handlerOptions)
-	if o.LogFormat == "text" {
-		handler = slog.NewTextHandler(output, handlerOptions)
-	}
-	log.SetLogger(logr.FromSlogHandler(handler))
-	klog.SetSlogLogger(slog.New(handler))
-	return nil
 }
 
 // Run runs one controller process until ctx ends. It blocks, and returns nil if it ended because it was asked to.

@@ -34,6 +34,9 @@ func (r *ServiceDirectorReconciler) ensureLeaderService(ctx context.Context, p *
 	case current.DeletionTimestamp != nil:
 		return nil
 	case routing.MustRecreate(current, desired):
+		if r.ledger.changedByOthers(key, current) {
+			r.Metrics.DriftRepair(kindService)
+		}
 		return r.delete(ctx, p.source, current)
 	case !routing.LeaderServiceChanged(current, desired):
 		r.ledger.right(key, current)

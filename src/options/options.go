@@ -131,7 +131,7 @@ func (o *Options) Validate() error {
 	if o.Version {
 		return nil
 	}
-	for _, check := range []func() error{o.validateNamespaces, o.validateLeaderElection, o.validateAddresses, o.validateLimits, o.validateLogging} {
+	for _, check := range []func() error{o.validateNamespaces, o.validateKubeconfig, o.validateLeaderElection, o.validateAddresses, o.validateLimits, o.validateLogging} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -147,6 +147,16 @@ func (o *Options) validateNamespaces() error {
 		if slices.Contains(o.Namespaces[:i], namespace) {
 			return fmt.Errorf("--namespaces: %q is there twice", namespace)
 		}
+	}
+	return nil
+}
+
+func (o *Options) validateKubeconfig() error {
+	if o.Kubeconfig == "" {
+		return nil
+	}
+	if _, err := os.Stat(o.Kubeconfig); err != nil {
+		return fmt.Errorf("--kubeconfig: %w", err)
 	}
 	return nil
 }

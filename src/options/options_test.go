@@ -34,7 +34,7 @@ func TestTrap13EveryFlagHasAnEffect(t *testing.T) {
 		want  any
 	}{
 		"namespaces":                     {"a, b", func(o Options) any { return o.Namespaces }, []string{"a", "b"}},
-		"kubeconfig":                     {"/k", func(o Options) any { return o.Kubeconfig }, "/k"},
+		"kubeconfig":                     {"/dev/null", func(o Options) any { return o.Kubeconfig }, "/dev/null"},
 		"leader-election-namespace":      {"ns", func(o Options) any { return o.LeaderElectionNamespace }, "ns"},
 		"leader-election-id":             {"id", func(o Options) any { return o.LeaderElectionID }, "id"},
 		"leader-election-lease-duration": {"20s", func(o Options) any { return o.LeaderElectionLeaseDuration }, 20 * time.Second},
@@ -69,6 +69,7 @@ func TestParseRefuses(t *testing.T) {
 		"argument":                            "only flags are taken",
 		"--namespaces=Upper":                  "--namespaces",
 		"--namespaces=a,a":                    "twice",
+		"--kubeconfig=/not/there":             "--kubeconfig",
 		"--leader-election-namespace=":        "$POD_NAMESPACE",
 		"--leader-election-namespace=a/b":     "--leader-election-namespace",
 		"--leader-election-id=A":              "--leader-election-id",
