@@ -18,23 +18,18 @@ release_url() {
   echo "https://dl.k8s.io/$1/bin/$(go env GOOS)/$(go env GOARCH)/kube-controller-manager"
 }
 
-can_download() {
-  have curl && curl -fsSL --connect-timeout 5 --max-time 20 -o /dev/null "$(release_url "$1").sha256" 2>/dev/null &&
-    make -C "$ROOT" --no-print-directory bin/setup-envtest >&2
-}
-
+can_# A chain: whoever calls this goes on when it fails, and bash then stops at no failure in between.
 download() {
   # Not every patch release has an archive; the API server of any patch of this minor version serves.
   local version=$1 minor=${1%.*} dir=$2 assets tmp=$2.partial url
-  assets=$(timeout 300 "$ROOT/bin/setup-envtest" use --bin-dir "$CACHE/envtest" -p path "${minor#v}.x")
-  rm -rf "$tmp" && mkdir -p "$tmp"
-  cp "$assets"/{kube-apiserver,etcd,kubectl} "$tmp"
-  url=$(release_url "$version")
-  curl -fsSL --max-time 300 -o "$tmp/kube-controller-manager" "$url"
-  echo "$(curl -fsSL --max-time 30 "$url.sha256")  $tmp/kube-controller-manager" | sha256sum --check --quiet
-  chmod +x "$tmp/kube-controller-manager"
-  rm -rf "$dir"
-  mv -T "$tmp" "$dir"
+  url=$(release_url "$version") &&
+    assets=$(timeout 300 "$ROOT/bin/setup-envtest" use --bin-dir "$CACHE/envtest" -p path "${minor#v}.x") &&
+    rm -rf "$tmp" "$dir" && mkdir -p "$tmp" &&
+    cp "$assets"/{kube-apiserver,etcd,kubectl} "$tmp" &&
+    curl -fsSL --max-time 300 -o "$tmp/kube-controller-manager" "$url" &&
+    echo "$(curl -fsSL --max-time 30 "$url.sha256")  $tmp/kube-controller-manager" | sha256sum --check --quiet &&
+    chmod +x "$tmp/kube-controller-manager" &&
+    mv -T "$tmp" "$dir"
 }
 
 main() {

@@ -39,7 +39,7 @@ dir=$CACHE/kubernetes/$VERSION-$(content_key "$HERE"/go.mod "$HERE"/go.sum "$HER
 case ${1:-} in
   path) echo "$dir" ;;
   version) echo "$VERSION" ;;
-  cached) [[ -x $dir/kubernetes ]] ;;
+  cached) [[ -x $dir/kubernetes ]] || exit 1 ;;
   "")
     [[ -x $dir/kubernetes ]] || locked kubernetes build "$dir"
     echo "$dir"
