@@ -18,7 +18,12 @@ release_url() {
   echo "https://dl.k8s.io/$1/bin/$(go env GOOS)/$(go env GOARCH)/kube-controller-manager"
 }
 
-can_# A chain: whoever calls this goes on when it fails, and bash then stops at no failure in between.
+can_download() {
+  have curl && curl -fsSL --connect-timeout 5 --max-time 20 -o /dev/null "$(release_url "$1").sha256" 2>/dev/null &&
+    make -C "$ROOT" --no-print-directory bin/setup-envtest >&2
+}
+
+# A chain: whoever calls this goes on when it fails, and bash then stops at no failure in between.
 download() {
   # Not every patch release has an archive; the API server of any patch of this minor version serves.
   local version=$1 minor=${1%.*} dir=$2 assets tmp=$2.partial url
