@@ -109,7 +109,7 @@ content_key() {
 # locked name command...: one run at a time on this machine. Whoever waits finds the result made.
 # Always file 9, so that a daemon can be started without it; not to be nested in one shell.
 locked() {
-  local name=$1
+  local name=$1 rc
   shift
   mkdir -p "$CACHE"
   exec 9>"$CACHE/$name.lock"
@@ -118,7 +118,9 @@ locked() {
     flock 9
   fi
   "$@"
+  rc=$? # where the caller goes on after a failure
   exec 9>&-
+  return "$rc"
 }
 
 # apt_install package...: those that are missing; only for Debian and root.
