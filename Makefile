@@ -105,6 +105,7 @@ test-unit: ## Unit tests, with the race detector.
 	@[[ -n "$(RACE)" ]] || echo "no C compiler: testing without the race detector (Debian: apt-get install gcc libc6-dev)"
 	go test $(RACE) ./src/... ./test/demo/... ./test/e2e/... ./test/traffic/...
 	cd ci/tools && go test ./...
+	cd ci/cluster/node && CGO_ENABLED=0 go test -trimpath ./podnet # the flags of its build, for the build cache's sake
 
 .PHONY: test-integration
 test-integration: ## The controller on a real API server; the first run may compile Kubernetes.
