@@ -278,7 +278,7 @@ func (d *demo) failOver(ctx context.Context, recorder *harness.Recorder, leader 
 		}
 		seen.Clients[i].Run = runs[0]
 	}
-	seen.complete(recorder)
+	seen.complete(recorder.Leaderships(), recorder.Pods())
 	return seen, nil
 }
 
@@ -306,15 +306,22 @@ func (d *demo) startClients(ctx context.Context, clients []harness.TrafficClient
 }
 
 // complete adds what the watch recorded: the first leader after the old one, and the old one's end.
-func (o *observation) complete(recorder *harness.Recorder) {
+func (o *observation) complete(leaderships []harness.Leadership, pods []harness.PodChange) {
 	o.After = o.Before
-	for _, l := range recorder.Leaderships() {
-		if l.At.After(o.Before.At) && l.Endpoints > 0 && l.Ready && l.UID != o.Before.UID {
+	switched := map[string]bool{}
+	for _, l := range leaderships {
+		if l.At.Before(o.DeletedAt) || l.Endpoints == 0 || !l.Ready || l.UID == o.Before.UID || switched[l.Slice] {
+			continue
+		}
+		if len(o.Switches) == 0 {
 			o.After = l
-			break
+		}
+		if l.UID == o.After.UID {
+			switched[l.Slice] = true
+			o.Switches = append(o.Switches, l)
 		}
 	}
-	for _, change := range recorder.Pods() {
+	for _, change := range pods {
 		if change.UID == o.Before.UID && change.What == harness.PodGone {
 			o.GoneAt = change.At
 		}

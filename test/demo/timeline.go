@@ -14,9 +14,10 @@ import (
 // observation is all that was measured in one run: nothing that is printed comes from anywhere else.
 type observation struct {
 	Before, After harness.Leadership
-	DeletedAt     time.Time // the request to delete the leader was sent
-	AcceptedAt    time.Time // the API server had accepted it
-	GoneAt        time.Time // the pod is gone; zero if that was not waited for
+	Switches      []harness.Leadership // the first state of each leader slice that names the new leader: a slice per IP family
+	DeletedAt     time.Time            // the request to delete the leader was sent
+	AcceptedAt    time.Time            // the API server had accepted it
+	GoneAt        time.Time            // the pod is gone; zero if that was not waited for
 	Clients       []clientView
 }
 
@@ -39,7 +40,9 @@ func (o observation) events() []event {
 	all := []event{
 		{o.DeletedAt, fmt.Sprintf("the deletion of the leader, %s, is sent", old)},
 		{o.AcceptedAt, "the API server has accepted it"},
-		{o.After.At, fmt.Sprintf("the leader slice names %s, on %s", next, o.After.Node)},
+	}
+	for _, s := range o.Switches {
+		all = append(all, event{s.At, fmt.Sprintf("slice %s names %s, on %s", s.Slice, next, s.Node)})
 	}
 	for _, c := range o.Clients {
 		all = append(all,
@@ -177,8 +180,14 @@ func (o observation) conclusion() string {
 		sent, failed = sent+c.Run.Summary.Sent, failed+c.Run.Summary.Failed
 		longest = max(longest, c.Run.Summary.LongestGap)
 	}
+	last := o.After.At
+	for _, s := range o.Switches {
+		if s.At.After(last) {
+			last = s.At
+		}
+	}
 	return fmt.Sprintf("%s requests, %s failed; leader slice changed %s after the deletion; longest gap of a client %s",
-		thousands(sent), thousands(failed), milliseconds(report.Millis(o.After.At.Sub(o.DeletedAt))), milliseconds(longest))
+		thousands(sent), thousands(failed), milliseconds(report.Millis(last.Sub(o.DeletedAt))), milliseconds(longest))
 }
 
 // Symbols of the picture.

@@ -67,7 +67,7 @@ func play(stretches ...stretch) report.Run {
 }
 
 func leads(pod, node string, at time.Duration) harness.Leadership {
-	return harness.Leadership{At: after(at), Pod: pod, UID: types.UID(pod), Node: node, Endpoints: 1, Ready: true, Serving: true}
+	return harness.Leadership{At: after(at), Slice: "my-app-leader-ipv4", Pod: pod, UID: types.UID(pod), Node: node, Endpoints: 1, Ready: true, Serving: true}
 }
 
 func smooth() report.Run {
@@ -78,6 +78,7 @@ func smooth() report.Run {
 func observe(run report.Run) observation {
 	return observation{
 		Before: leads(oldPod, "worker", -10*time.Second), After: leads(newPod, "worker2", 6*ms),
+		Switches:  []harness.Leadership{leads(newPod, "worker2", 6*ms)},
 		DeletedAt: after(0), AcceptedAt: after(4 * ms), GoneAt: after(5 * time.Second),
 		Clients: []clientView{{Title: "DNS name", Node: "worker2", Run: run}, {Title: "ClusterIP", Node: "worker2", Run: smooth()}},
 	}
@@ -93,7 +94,7 @@ func TestEventsInOrder(t *testing.T) {
 		"-1.000 s client by ClusterIP starts: my-app-5d9f-aaaaa answers, on worker",
 		"+0.000 s the deletion of the leader, my-app-5d9f-aaaaa, is sent",
 		"+0.004 s the API server has accepted it",
-		"+0.006 s the leader slice names my-app-5d9f-bbbbb, on worker2",
+		"+0.006 s slice my-app-leader-ipv4 names my-app-5d9f-bbbbb, on worker2",
 		"+0.296 s client by DNS name: last answer of my-app-5d9f-aaaaa",
 		"+0.296 s client by ClusterIP: last answer of my-app-5d9f-aaaaa",
 		"+0.301 s client by DNS name: first answer of my-app-5d9f-bbbbb",
@@ -102,6 +103,34 @@ func TestEventsInOrder(t *testing.T) {
 		"+3.000 s client by ClusterIP ends",
 		"+5.000 s my-app-5d9f-aaaaa is gone",
 	}, got)
+}
+
+func TestComplete(t *testing.T) {
+	inIPv6 := func(l harness.Leadership) harness.Leadership {
+		l.Slice = "my-app-leader-ipv6"
+		return l
+	}
+	before, switched := leads(oldPod, "worker", -5*time.Second), leads(newPod, "worker2", 6*ms)
+	notReady, third := leads(newPod, "worker2", 2*ms), leads("third", "worker", time.Second)
+	notReady.Ready = false
+	o := observation{Before: before, DeletedAt: after(0)}
+	o.complete([]harness.Leadership{
+		leads("of yesterday", "worker", -time.Hour), before, inIPv6(before), {At: after(ms), Slice: before.Slice}, notReady, switched,
+		inIPv6(leads(oldPod, "worker", 7*ms)), inIPv6(leads(newPod, "worker2", 8*ms)), switched, third, inIPv6(third),
+	}, []harness.PodChange{
+		{At: after(ms), UID: types.UID(oldPod), What: harness.PodTerminating},
+		{At: after(5 * ms), UID: "other", What: harness.PodGone},
+		{At: after(6 * time.Second), UID: types.UID(oldPod), What: harness.PodGone},
+	})
+	assert.Equal(t, switched, o.After)
+	assert.Equal(t, []harness.Leadership{switched, inIPv6(leads(newPod, "worker2", 8*ms))}, o.Switches)
+	assert.Equal(t, after(6*time.Second), o.GoneAt)
+	assert.Contains(t, o.conclusion(), "changed 8 ms after", "the last slice counts")
+
+	unchanged := observation{Before: before, DeletedAt: after(0)}
+	unchanged.complete([]harness.Leadership{before}, nil)
+	assert.Equal(t, before, unchanged.After)
+	assert.Empty(t, unchanged.Switches)
 }
 
 func TestProblems(t *testing.T) {
@@ -114,7 +143,7 @@ func TestProblems(t *testing.T) {
 			o.Clients[0].Run = play(stretch{until: 300 * ms, by: oldPod}, stretch{until: 305 * ms, class: report.Refused}, stretch{until: time.Second, by: newPod})
 		}, "by DNS name 1 of 400 requests failed; the first, +0.300 s after the deletion: it is refused"},
 		"no switch": {func(o *observation) {
-			o.After = o.Before
+			o.After, o.Switches = o.Before, nil
 			for i := range o.Clients {
 				o.Clients[i].Run = play(stretch{until: time.Second, by: oldPod})
 			}
