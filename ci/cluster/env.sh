@@ -47,6 +47,9 @@ engine_orphans() {
   done
 }
 
+# dockerd mounts its data folder on itself, and one that was killed never undoes that.
+data_on_itself() { awk -v dir="$CACHE/docker" '$5 == dir && $4 != "/" {found = 1} END {exit !found}' /proc/self/mountinfo; }
+
 # A kubelet sets these for the whole machine, also from inside a container.
 remember_sysctls() {
   [[ -e $CACHE/sysctls-before ]] || (cd /proc/sys && grep -H . vm/overcommit_memory kernel/panic kernel/panic_on_oops) >"$CACHE/sysctls-before"

@@ -29,6 +29,7 @@ mounts() {
   engine_is_ours && return
   awk -v a="$RUN/" -v b="$CACHE/docker/" -v c="$CACHE/node/" \
     'index($5, a) == 1 || index($5, b) == 1 || index($5, c) == 1 {print "mount " $5}' /proc/self/mountinfo
+  if data_on_itself; then echo "mount $CACHE/docker"; fi
 }
 
 cgroups() {

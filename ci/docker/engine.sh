@@ -210,6 +210,7 @@ down() {
 forget() {
   [[ -d $RUN ]] || return 0
   sweep_run
+  if data_on_itself; then umount "$CACHE/docker"; fi
   restore_host
   remove_cgroups
   rm -rf "$RUN/runc" "$RUN/daemon.json" "$RUN/host-before"
