@@ -115,18 +115,16 @@ func (s *screen) picture(o observation) {
 }
 
 func (s *screen) paintSymbols(symbols string) string {
+	colours := map[byte]string{byOld: yellow, byNew: green, failed: red, byOther: red}
 	var b strings.Builder
-	for _, symbol := range symbols {
-		switch symbol {
-		case byOld:
-			b.WriteString(s.paint(yellow, string(symbol)))
-		case byNew:
-			b.WriteString(s.paint(green, string(symbol)))
-		case failed, byOther:
-			b.WriteString(s.paint(red, string(symbol)))
-		default:
-			b.WriteRune(symbol)
+	for len(symbols) > 0 {
+		end := len(symbols) - len(strings.TrimLeft(symbols, symbols[:1]))
+		if colour, ok := colours[symbols[0]]; ok {
+			b.WriteString(s.paint(colour, symbols[:end]))
+		} else {
+			b.WriteString(symbols[:end])
 		}
+		symbols = symbols[end:]
 	}
 	return b.String()
 }

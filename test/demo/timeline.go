@@ -42,7 +42,7 @@ func (o observation) events() []event {
 		{o.AcceptedAt, "the API server has accepted it"},
 	}
 	for _, s := range o.Switches {
-		all = append(all, event{s.At, fmt.Sprintf("slice %s names %s, on %s", s.Slice, next, s.Node)})
+		all = append(all, event{s.At, fmt.Sprintf("a watch sees slice %s name %s, on %s", s.Slice, next, s.Node)})
 	}
 	for _, c := range o.Clients {
 		all = append(all,
@@ -186,7 +186,7 @@ func (o observation) conclusion() string {
 			last = s.At
 		}
 	}
-	return fmt.Sprintf("%s requests, %s failed; leader slice changed %s after the deletion; longest gap of a client %s",
+	return fmt.Sprintf("%s requests, %s failed; the slice named the new leader within %s of the deletion; longest gap of a client %s",
 		thousands(sent), thousands(failed), milliseconds(report.Millis(last.Sub(o.DeletedAt))), milliseconds(longest))
 }
 

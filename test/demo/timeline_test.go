@@ -94,7 +94,7 @@ func TestEventsInOrder(t *testing.T) {
 		"-1.000 s client by ClusterIP starts: my-app-5d9f-aaaaa answers, on worker",
 		"+0.000 s the deletion of the leader, my-app-5d9f-aaaaa, is sent",
 		"+0.004 s the API server has accepted it",
-		"+0.006 s slice my-app-leader-ipv4 names my-app-5d9f-bbbbb, on worker2",
+		"+0.006 s a watch sees slice my-app-leader-ipv4 name my-app-5d9f-bbbbb, on worker2",
 		"+0.296 s client by DNS name: last answer of my-app-5d9f-aaaaa",
 		"+0.296 s client by ClusterIP: last answer of my-app-5d9f-aaaaa",
 		"+0.301 s client by DNS name: first answer of my-app-5d9f-bbbbb",
@@ -125,7 +125,7 @@ func TestComplete(t *testing.T) {
 	assert.Equal(t, switched, o.After)
 	assert.Equal(t, []harness.Leadership{switched, inIPv6(leads(newPod, "worker2", 8*ms))}, o.Switches)
 	assert.Equal(t, after(6*time.Second), o.GoneAt)
-	assert.Contains(t, o.conclusion(), "changed 8 ms after", "the last slice counts")
+	assert.Contains(t, o.conclusion(), "within 8 ms of the deletion", "the last slice counts")
 
 	unchanged := observation{Before: before, DeletedAt: after(0)}
 	unchanged.complete([]harness.Leadership{before}, nil)
@@ -213,7 +213,7 @@ func TestScreenIsPlainAndAligned(t *testing.T) {
 		assert.Contains(t, table, want)
 	}
 	assert.NotContains(t, table, "pause", "this client kept its pace")
-	assert.Equal(t, "2,200 requests, 202 failed; leader slice changed 6 ms after the deletion; longest gap of a client 1,015 ms", o.conclusion())
+	assert.Equal(t, "2,200 requests, 202 failed; the slice named the new leader within 6 ms of the deletion; longest gap of a client 1,015 ms", o.conclusion())
 }
 
 func TestClientThatWasHeldIsTold(t *testing.T) {
@@ -276,6 +276,12 @@ func TestCommandIsShownAsOneTypesIt(t *testing.T) {
 	s := &screen{out: &out}
 	s.command("kubectl", "get", "pod", "--output", "jsonpath={.metadata.name}")
 	assert.Equal(t, "    $ kubectl get pod --output 'jsonpath={.metadata.name}'\n", out.String())
+}
+
+func TestColourOnATerminal(t *testing.T) {
+	s := &screen{colour: true}
+	assert.Equal(t, "\033[33moo\033[0m..\033[31mX\033[0m\033[32mNN\033[0m", s.paintSymbols("oo..XNN"))
+	assert.Equal(t, "oo..XNN", (&screen{}).paintSymbols("oo..XNN"))
 }
 
 func TestRepeatedLinesAreShownOnce(t *testing.T) {
