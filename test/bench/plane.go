@@ -44,6 +44,7 @@ type plane struct {
 	audit   string
 	configs map[string]*rest.Config
 	files   map[string]string
+	log     *os.File
 	// running are the processes that must not outlive the plane.
 	running []*process
 }
@@ -91,7 +92,14 @@ func (p *plane) configure() error {
 		Set("audit-policy-file", policy).
 		Set("audit-log-path", p.audit).
 		Set("event-ttl", "1h")
-	p.env.ControlPlane.Etcd = &envtest.Etcd{}
+	log, err := os.Create(filepath.Join(p.dir, "control-plane.log"))
+	if err != nil {
+		return fmt.Errorf("failed to create a log: %w", err)
+	}
+	p.log = log
+	server := p.env.ControlPlane.GetAPIServer()
+	server.Out, server.Err = log, log
+	p.env.ControlPlane.Etcd = &envtest.Etcd{Out: log, Err: log}
 	etcd := p.env.ControlPlane.Etcd.Configure()
 	etcd.Set("quota-backend-bytes", "8589934592")
 	if p.options.fsync {
@@ -206,6 +214,9 @@ func (p *plane) stop() error {
 	var err error
 	if p.env != nil {
 		err = p.env.Stop()
+	}
+	if p.log != nil {
+		err = errors.Join(err, p.log.Close())
 	}
 	if p.options.keep {
 		fmt.Fprintln(os.Stderr, "logs are in", p.dir)

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,10 +34,13 @@ type store struct {
 // maxTransaction is how many writes etcd takes at once by default.
 const maxTransaction = 128
 
+// inFlight is how many requests to etcd are on the way at once.
+const inFlight = 8
+
 func newStore(url string) *store {
 	return &store{
 		url:     url,
-		client:  &http.Client{Timeout: time.Minute},
+		client:  &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: inFlight}},
 		encoder: protobuf.NewSerializer(scheme.Scheme, scheme.Scheme),
 	}
 }
@@ -53,45 +59,59 @@ type (
 	}
 )
 
-// put creates or replaces objects, as many at once as etcd takes.
+// put creates or replaces objects that nobody watches yet, as many at once as etcd takes.
 func (s *store) put(ctx context.Context, objects ...object) error {
-	batches, err := s.prepare(objects...)
-	if err != nil {
-		return err
-	}
-	return s.commit(ctx, batches)
-}
-
-// prepare encodes objects ahead of the moment at which they are to be written.
-func (s *store) prepare(objects ...object) ([][]byte, error) {
-	var batches [][]byte
-	var t etcdTransaction
-	for i, o := range objects {
-		put, err := s.encode(o)
+	for batch := range slices.Chunk(objects, maxTransaction) {
+		body, err := s.prepare(batch...)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		t.Success = append(t.Success, etcdOperation{Put: put})
-		if len(t.Success) < maxTransaction && i < len(objects)-1 {
-			continue
-		}
-		body, err := json.Marshal(t)
-		if err != nil {
-			return nil, fmt.Errorf("failed to encode a transaction: %w", err)
-		}
-		batches = append(batches, body)
-		t = etcdTransaction{}
-	}
-	return batches, nil
-}
-
-func (s *store) commit(ctx context.Context, batches [][]byte) error {
-	for _, body := range batches {
 		if err := s.send(ctx, body); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// update writes objects that are watched: each in a transaction of its own, as the API server does, because what is
+// written in one transaction has one resourceVersion. As many as etcd's gateway likes are on the way at once.
+func (s *store) update(ctx context.Context, objects ...object) error {
+	bodies := make([][]byte, len(objects))
+	for i, o := range objects {
+		body, err := s.prepare(o)
+		if err != nil {
+			return err
+		}
+		bodies[i] = body
+	}
+	var group sync.WaitGroup
+	errs := make([]error, inFlight)
+	for lane := range inFlight {
+		group.Go(func() {
+			for i := lane; i < len(bodies) && errs[lane] == nil; i += inFlight {
+				errs[lane] = s.send(ctx, bodies[i])
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// prepare encodes the request that writes the objects.
+func (s *store) prepare(objects ...object) ([]byte, error) {
+	var t etcdTransaction
+	for _, o := range objects {
+		put, err := s.encode(o)
+		if err != nil {
+			return nil, err
+		}
+		t.Success = append(t.Success, etcdOperation{Put: put})
+	}
+	body, err := json.Marshal(t)
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode a transaction: %w", err)
+	}
+	return body, nil
 }
 
 func (s *store) send(ctx context.Context, body []byte) error {

@@ -111,18 +111,14 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// writeAll writes the status of many pods in as few transactions as etcd allows.
+// writeAll writes the status of many pods as fast as etcd takes it.
 func (a *arena) writeAll(ctx context.Context, pods []*corev1.Pod, ready bool) error {
 	var list []object
 	for _, pod := range pods {
 		setReady(pod, ready)
 		list = append(list, pod)
 	}
-	batches, err := a.plane.store.prepare(list...)
-	if err != nil {
-		return err
-	}
-	return a.plane.store.commit(ctx, batches)
+	return a.plane.store.update(ctx, list...)
 }
 
 // early counts what zen-lead wrote, other than leader slices, that the API server received before the last leader

@@ -1,0 +1,128 @@
+package micro
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/kube-zen/zen-lead/src/informers"
+)
+
+// crowd is one namespace with opted-in Services, three pods each, in the controller's own cache: the real thing, but for
+// the connection, which is replaced by fixed lists.
+func crowd(tb testing.TB, services int, release string) cache.Cache {
+	tb.Helper()
+	var serviceList corev1.ServiceList
+	var podList corev1.PodList
+	for i := range services {
+		serviceList.Items = append(serviceList.Items, *makeService(i, release))
+		for replica := range 3 {
+			podList.Items = append(podList.Items, *makePod(i, replica, release))
+		}
+	}
+	options := informers.CacheOptions(nil)
+	options.Scheme = scheme.Scheme
+	options.HTTPClient = http.DefaultClient
+	options.Mapper = meta.NewDefaultRESTMapper(nil)
+	mapper := options.Mapper.(*meta.DefaultRESTMapper)
+	for _, kind := range []string{"Pod", "Service"} {
+		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	options.NewInformer = func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+		return toolscache.NewSharedIndexInformer(fixed(o, &serviceList, &podList), o, resync, indexers)
+	}
+	c, err := cache.New(&rest.Config{}, options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := informers.AddIndexes(tb.Context(), c); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := c.GetInformer(tb.Context(), &corev1.Pod{}); err != nil {
+		tb.Fatal(err)
+	}
+	go func() {
+		if err := c.Start(tb.Context()); err != nil {
+			tb.Error(err)
+		}
+	}()
+	if !c.WaitForCacheSync(tb.Context()) {
+		tb.Fatal("the cache did not fill")
+	}
+	return c
+}
+
+// listOnly is a source that can be listed and never changes. It says that its watches cannot bring the list.
+type listOnly struct{ *toolscache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is asked by client-go's reflector.
+func (listOnly) IsWatchListSemanticsUnSupported() bool { return true }
+
+func fixed(o runtime.Object, services *corev1.ServiceList, pods *corev1.PodList) toolscache.ListerWatcher {
+	return listOnly{&toolscache.ListWatch{
+		ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
+			switch o.(type) {
+			case *corev1.Pod:
+				return pods, nil
+			case *corev1.Service:
+				return services, nil
+			}
+			return &discoveryv1.EndpointSliceList{}, nil
+		},
+		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return watch.NewFake(), nil },
+	}}
+}
+
+// kinds are the ways in which the selectors of a namespace can be alike.
+func kinds() map[string]string {
+	return map[string]string{"apart": "", "release": "a-release-with-many-parts"}
+}
+
+// BenchmarkPodToServices looks up the Services of a pod.
+func BenchmarkPodToServices(b *testing.B) {
+	for kind, release := range kinds() {
+		for _, services := range []int{25, 2500} {
+			c := crowd(b, services, release)
+			podLabels := labels.Set(makePod(7, 0, release).Labels)
+			b.Run(fmt.Sprintf("%s-%d", kind, services), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if found, err := informers.ServicesSelecting(b.Context(), c, namespace, podLabels); err != nil || len(found) != 1 {
+						b.Fatal(len(found), err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkServiceToPods looks up the pods of a Service.
+func BenchmarkServiceToPods(b *testing.B) {
+	for _, services := range []int{25, 2500} {
+		c := crowd(b, services, "")
+		service := makeService(7, "")
+		b.Run(fmt.Sprint(services), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if found, err := informers.SelectedPods(b.Context(), c, service); err != nil || len(found) != 3 {
+					b.Fatal(len(found), err)
+				}
+			}
+		})
+	}
+}
