@@ -392,6 +392,15 @@ func TestSliceWhoseLabelsWereRemovedIsTakenBack(t *testing.T) {
 	assert.Equal(t, api.ManagedBy, w.slice(t).Labels[discoveryv1.LabelManagedBy])
 }
 
+func TestTrap12WaitingAsksToBeWoken(t *testing.T) {
+	source := makeSource()
+	source.Annotations[api.AnnotationMinReadyDuration] = "90s"
+	w := newWorld(t, source, makePod("a"))
+	w.mustReconcile(t) // creates the slice
+	assert.Equal(t, 30*time.Second, w.mustReconcile(t).RequeueAfter)
+	assert.Equal(t, 30*time.Second, w.mustReconcile(t).RequeueAfter, "each time")
+}
+
 func TestProblemsAreAnnouncedOnceAndAgainWhenTheyChange(t *testing.T) {
 	source := makeSource()
 	source.Annotations[api.AnnotationSticky] = "maybe"

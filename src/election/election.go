@@ -311,9 +311,9 @@ func (r revisions) outdates(c *Candidate) bool {
 }
 
 // Shorter is the smaller of two waits, where 0 means none.
-func Shorter(have, next time.Duration) time.Duration {
-	if have == 0 {
-		return next
+func Shorter(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return a + b
 	}
-	return min(have, next)
+	return min(a, b)
 }

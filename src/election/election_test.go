@@ -205,6 +205,13 @@ func TestReadyTimeInTheFuture(t *testing.T) {
 	assert.Equal(t, types.UID("uid-a"), d.Leader)
 }
 
+func TestShorterTreatsZeroAsNone(t *testing.T) {
+	assert.Equal(t, time.Second, Shorter(0, time.Second))
+	assert.Equal(t, time.Second, Shorter(time.Second, 0))
+	assert.Equal(t, time.Second, Shorter(2*time.Second, time.Second))
+	assert.Zero(t, Shorter(0, 0))
+}
+
 func TestSuppressedBySticky(t *testing.T) {
 	d := Decide(noon, "uid-b", pods(pod("a"), pod("b")), sticky)
 	assert.Equal(t, SuppressedBySticky, d.Suppressed)
