@@ -2,6 +2,8 @@ package integration
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -59,3 +61,5 @@ func gaps(w *harness.World, slice string) int {
 func clientIn(w *harness.World) client.ListOption { return client.InNamespace(w.Namespace) }
 
 func clientLabels(key, value string) client.ListOption { return client.MatchingLabels{key: value} }
+
+func sortedKeys(m map[string]bool) []string { return slices.Sorted(maps.Keys(m)) }

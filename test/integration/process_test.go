@@ -74,7 +74,6 @@ func TestTrap13_WrongFlagsGiveOneLineAndExitCode2(t *testing.T) {
 		{"--no-such-flag", "no-such-flag"},
 		{"stray", "stray"},
 		{"--leader-election-namespace=", "--leader-election-namespace"},
-		{"--kubeconfig=/nonexistent/kubeconfig", "/nonexistent/kubeconfig"},
 	} {
 		t.Run(row.flag, func(t *testing.T) {
 			code, stdout, stderr := runBinary(t, append(slices.Clone(valid), row.flag)...)
@@ -84,6 +83,14 @@ func TestTrap13_WrongFlagsGiveOneLineAndExitCode2(t *testing.T) {
 			assert.Contains(t, stderr, row.says)
 		})
 	}
+}
+
+func TestTrap13_AKubeconfigThatIsNotThere(t *testing.T) {
+	code, stdout, stderr := runBinary(t, "--leader-election-namespace=default", "--kubeconfig=/nonexistent/kubeconfig")
+	assert.Positive(t, code)
+	assert.Empty(t, stdout)
+	assert.Equal(t, 1, strings.Count(stderr, "\n"), "one line: %q", stderr)
+	assert.Contains(t, stderr, "/nonexistent/kubeconfig")
 }
 
 func TestTrap13_HelpNamesEveryFlag(t *testing.T) {

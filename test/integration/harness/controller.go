@@ -37,8 +37,14 @@ type Controller struct {
 // stopped at the end of the test at the latest; one can run at a time.
 func (w *World) StartController(change ...func(*options.Options)) *Controller {
 	w.Helper()
+	return w.StartControllerAs(w.Config(), change...)
+}
+
+// StartControllerAs is StartController as somebody other than an administrator.
+func (w *World) StartControllerAs(config *rest.Config, change ...func(*options.Options)) *Controller {
+	w.Helper()
 	o := w.Options(change...)
-	config := rest.CopyConfig(w.Config())
+	config = rest.CopyConfig(config)
 	config.UserAgent = UserAgent
 	config.Wrap(w.Requests.Wrap)
 

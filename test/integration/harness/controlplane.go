@@ -78,6 +78,15 @@ func StartControlPlane(ctx context.Context) (_ *ControlPlane, err error) {
 	return plane, plane.waitForStockControllers(ctx)
 }
 
+// User is the way to the API server of somebody without any rights but those that a test gives them.
+func (p *ControlPlane) User(name string) (*rest.Config, error) {
+	user, err := p.env.AddUser(envtest.User{Name: name}, &rest.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("failed to add user %s: %w", name, err)
+	}
+	return user.Config(), nil
+}
+
 // Stop ends every process that StartControlPlane started. It may be called more than once.
 func (p *ControlPlane) Stop() error {
 	if p.manager != nil {

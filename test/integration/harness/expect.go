@@ -204,9 +204,13 @@ func OwnedBy(object metav1.Object, source *corev1.Service) error {
 // fenceService is the name of the Service that Fence uses.
 const fenceService = "fence"
 
-// Fence returns when the controller has seen and acted on everything about pods and Services that was written before:
-// what it watches comes in order, so a change that is made now and acted on shows that earlier ones were seen.
-func (w *World) Fence() {
+// Fence returns when the controller has acted on everything about pods and Services that was written before, and has
+// nothing left to do.
+func (w *World) Fence() { w.Helper(); w.Barrier(); w.Quiet() }
+
+// Barrier returns when the controller has seen everything about pods and Services that was written before: what it
+// watches comes in order, so a change that is made now and acted on shows that earlier ones were seen.
+func (w *World) Barrier() {
 	w.Helper()
 	w.fences++
 	pod := fmt.Sprintf("fence-%d", w.fences)
@@ -229,7 +233,6 @@ func (w *World) Fence() {
 		}
 		return err
 	})
-	w.Quiet()
 }
 
 // SinceFenced is what the controller requested since a mark, apart from what a Fence made it do.

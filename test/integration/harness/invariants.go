@@ -214,8 +214,8 @@ func observe(slice *discoveryv1.EndpointSlice) Observation {
 func forbidden(requests Requests, namespace string, protected map[string]bool) []string {
 	var found []string
 	for _, r := range requests {
-		if !r.IsWrite() {
-			continue
+		if !r.IsWrite() || r.aboutLease {
+			continue // client-go puts Events about a Lease that is gone where it likes
 		}
 		switch {
 		case r.Namespace != namespace:

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 )
@@ -22,6 +24,8 @@ type Request struct {
 	Code int
 	// Body is what a write carried, as it went over the wire.
 	Body []byte
+	// aboutLease is true for Events by which client-go tells who holds the Lease.
+	aboutLease bool
 }
 
 func (r Request) String() string {
@@ -40,11 +44,8 @@ func (r Request) IsWrite() bool {
 // isUpkeep tells apart what every controller does whatever happens: keeping its Lease, saying so in Events about the
 // Lease, and keeping its watches open.
 func (r Request) isUpkeep() bool {
-	return r.Resource == "leases" || r.Verb == "watch" || r.Resource == "events" && strings.HasPrefix(r.Name, leaseName+".")
+	return r.Resource == "leases" || r.Verb == "watch" || r.aboutLease
 }
-
-// leaseName is the default name of the Lease.
-const leaseName = "zen-lead"
 
 // Requests are in the order in which they were sent.
 type Requests []Request
@@ -170,6 +171,7 @@ func (r *Recorder) begin(request *http.Request) (*Request, Intercept, error) {
 		}
 		request.Body = io.NopCloser(bytes.NewReader(body))
 		entry.Body = body
+		entry.aboutLease = entry.Resource == "events" && aboutLease(entry)
 		if entry.Name == "" {
 			entry.Name = nameIn(body)
 		}
@@ -250,6 +252,16 @@ func (r Request) Decode() runtime.Object {
 		return nil
 	}
 	return object
+}
+
+func aboutLease(r *Request) bool {
+	switch event := r.Decode().(type) {
+	case *corev1.Event:
+		return event.InvolvedObject.Kind == "Lease"
+	case *eventsv1.Event:
+		return event.Regarding.Kind == "Lease"
+	}
+	return false
 }
 
 func nameIn(body []byte) string {
