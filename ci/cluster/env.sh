@@ -73,7 +73,7 @@ remove_cluster() {
     docker network rm "$KIND_EXPERIMENTAL_DOCKER_NETWORK" >/dev/null
   fi
   restore_sysctls
-  rm -f "$CACHE/cluster-creating" "$CACHE/bridge"
+  rm -f "$CACHE"/{cluster-creating,bridge,audit-policy.yaml}
 }
 
 case $CLUSTER in

@@ -33,7 +33,7 @@ ip_family() {
 audit() {
   cat <<EOF
   extraMounts:
-  - hostPath: $ROOT/ci/cluster/audit-policy.yaml
+  - hostPath: $CACHE/audit-policy.yaml
     containerPath: /etc/kubernetes/audit-policy.yaml
     readOnly: true
   kubeadmConfigPatchesJSON6902:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Says what is there: the cluster, its nodes, the Docker engine under it. Changes nothing.
+# Says what is there: the cluster, its nodes, the Docker engine under it. Changes nothing, except that the kubeconfig of this clone
+# follows a cluster that another clone has made.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=env.sh
@@ -18,6 +19,7 @@ main() {
     echo "Cluster: being made, or left half made by a run that was interrupted (make cluster-up makes it anew)"
   fi
   docker ps -a --filter "label=io.x-k8s.kind.cluster=$KIND_CLUSTER_NAME" --format 'Node: {{.Names}}: {{.Status}}'
+  kind export kubeconfig --kubeconfig "$KUBECONFIG" >/dev/null 2>&1 || true
   if ! kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; then
     echo "Cluster: the API server does not answer (make cluster-up starts what is stopped)"
     return

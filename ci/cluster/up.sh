@@ -102,6 +102,7 @@ create() {
   mkdir -p "$STATE"
   "$HERE/kind-config.sh" >"$config" || explained
   remember_sysctls
+  cp "$HERE/audit-policy.yaml" "$CACHE/" # the control plane mounts it, and may outlive this clone
   touch "$CREATING"
   step "creating a cluster of $NODES nodes (about 40 seconds)" \
     kind create cluster --config "$config" --image "$image" --kubeconfig "$KUBECONFIG" --retain
