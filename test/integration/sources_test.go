@@ -397,7 +397,8 @@ func TestStandbysStayReady_AndStockControllersLeaveOurObjectsAlone(t *testing.T)
 	for family := range before.Slices {
 		assert.Equal(t, before.Slices[family].ResourceVersion, after.Slices[family].ResourceVersion)
 	}
-	endpoints := &corev1.Endpoints{} //nolint:staticcheck // to see that there is none
+	//lint:ignore SA1019 to see that there is none
+	endpoints := &corev1.Endpoints{}
 	w.Absent(endpoints, "web-leader")
 	slices := &discoveryv1.EndpointSliceList{}
 	require.NoError(t, w.Client.List(w.Context(), slices, clientIn(w), clientLabels(discoveryv1.LabelServiceName, "web-leader")))
