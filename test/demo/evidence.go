@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/kube-zen/zen-lead/test/e2e/harness"
 )
@@ -18,10 +19,19 @@ func (d *demo) gatherEvidence() {
 		d.screen.printf("        The API server does not answer (%s), so nothing can be gathered: see `make cluster-status`.\n", harness.Explain(err))
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	waiting, err := harness.NotReady(ctx, d.client, systemNamespace, namespace)
+	if err != nil {
+		d.screen.printf("        %s\n", err)
+	}
+	for _, pod := range waiting {
+		d.screen.printf("        %s\n", pod)
+	}
 	folder := filepath.Join(d.work, "demo-logs")
-	err := os.RemoveAll(folder)
+	err = os.RemoveAll(folder)
 	if err == nil {
-		err = harness.Gather(context.Background(), folder, systemNamespace, namespace)
+		err = harness.Gather(ctx, folder, systemNamespace, namespace)
 	}
 	if err != nil {
 		d.screen.printf("        %s\n", fmt.Errorf("not all evidence could be gathered: %w", err))

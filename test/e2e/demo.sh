@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The demo as a test: twice, the second run timed; no request may fail; then nothing may be left. Where the machine cannot
-# run nodes it is skipped, with the reason.
+# The demo as a test: twice, the second run timed; no request may fail. Then the commands of the README, on the same
+# cluster; then nothing may be left. Where the machine cannot run nodes it is skipped, with the reason.
 set -euo pipefail
 # shellcheck source=../../ci/cluster/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../ci/cluster/env.sh"
@@ -80,6 +80,11 @@ second_start() {
   fi
 }
 
+readme() {
+  printf '=== RUN   readme\n'
+  if test/docs/run.sh README.md; then pass "readme: its commands work"; else fail "readme"; fi
+}
+
 clean_up() {
   if [[ $was_up == yes && ${CI:-} != true ]]; then
     skip "demo-down: the cluster was up before this test, and so is left up"
@@ -104,7 +109,10 @@ was_up=no
 if [[ -e $KUBECONFIG ]] && have kubectl && kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; then was_up=yes; fi
 # shellcheck disable=SC2034 # lib.sh calls it
 ON_INTERRUPT=clean_up
-if demo demo-first && demo demo-second; then second_start; fi
+if demo demo-first && demo demo-second; then
+  second_start
+  readme
+fi
 clean_up
 rm -f "$STATE"/demo-{first,second}.log{,.begun}
 finish

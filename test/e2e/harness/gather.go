@@ -7,15 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 )
 
 // Gather writes the state of the cluster and of some namespaces into a folder: nodes, pods, events, Services and slices,
 // and the logs of all containers, those before a restart too. It goes on when a part fails and returns all errors.
 func Gather(ctx context.Context, folder string, namespaces ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("failed to create folder %s: %w", folder, err)
 	}
@@ -32,6 +34,29 @@ func Gather(ctx context.Context, folder string, namespaces ...string) error {
 	return errors.Join(errs...)
 }
 
+// NotReady says what each pod of some namespaces that is not ready waits for; pods that have ended are left out.
+func NotReady(ctx context.Context, client kubernetes.Interface, namespaces ...string) ([]string, error) {
+	var waiting []string
+	for _, namespace := range namespaces {
+		pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return waiting, fmt.Errorf("failed to list pods of namespace %s: %w", namespace, err)
+		}
+		for _, pod := range pods.Items {
+			if !ended(&pod) && !ready(&pod) {
+				waiting = append(waiting, fmt.Sprintf("pod %s/%s: %s", namespace, pod.Name, whyNotReady(&pod)))
+			}
+		}
+	}
+	return waiting, nil
+}
+
+func ready(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
 func gatherLogs(ctx context.Context, file func(string) string, namespace string) error {
 	names, err := exec.CommandContext(ctx, "kubectl", "--namespace", namespace, "get", "pods", "--output", "name").Output()
 	if err != nil {
@@ -40,7 +65,8 @@ func gatherLogs(ctx context.Context, file func(string) string, namespace string)
 	var errs []error
 	for name := range strings.FieldsSeq(string(names)) {
 		log := file("log-" + strings.TrimPrefix(name, "pod/"))
-		errs = append(errs, kubectlTo(ctx, log+".txt", "--namespace", namespace, "logs", name, "--all-containers", "--timestamps"))
+		// A container that has not started has no log; then the file says so.
+		_ = kubectlTo(ctx, log+".txt", "--namespace", namespace, "logs", name, "--all-containers", "--timestamps")
 		// Most containers have not been restarted.
 		if kubectlTo(ctx, log+"-previous.txt", "--namespace", namespace, "logs", name, "--all-containers", "--timestamps", "--previous") != nil {
 			errs = append(errs, os.Remove(log+"-previous.txt"))

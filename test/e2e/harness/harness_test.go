@@ -55,12 +55,12 @@ func TestSchedulable(t *testing.T) {
 	assert.False(t, schedulable(&corev1.Node{}))
 }
 
-func TestWhyPending(t *testing.T) {
-	assert.Equal(t, "the pod is pending", whyPending(&corev1.Pod{}))
-	assert.Equal(t, "the pod is not scheduled: no room", whyPending(&corev1.Pod{Status: corev1.PodStatus{
+func TestWhyNotReady(t *testing.T) {
+	assert.Equal(t, "the pod is pending", whyNotReady(&corev1.Pod{}))
+	assert.Equal(t, "the pod is not scheduled: no room", whyNotReady(&corev1.Pod{Status: corev1.PodStatus{
 		Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "no room"}},
 	}}))
-	assert.Equal(t, "the container waits: ErrImagePull not found", whyPending(&corev1.Pod{Status: corev1.PodStatus{
+	assert.Equal(t, "the container waits: ErrImagePull not found", whyNotReady(&corev1.Pod{Status: corev1.PodStatus{
 		ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not found"}}}},
 	}}))
 }
@@ -143,4 +143,18 @@ func TestRecorder(t *testing.T) {
 func TestDeletePodsThatDoNotExist(t *testing.T) {
 	cluster := fake.NewClientset(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a"}})
 	require.NoError(t, DeletePods(t.Context(), cluster, "ns", "a", "b"))
+}
+
+func TestNotReady(t *testing.T) {
+	pod := func(name string, phase corev1.PodPhase, ready corev1.ConditionStatus) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name},
+			Status:     corev1.PodStatus{Phase: phase, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+		}
+	}
+	cluster := fake.NewClientset(pod("fine", corev1.PodRunning, corev1.ConditionTrue), pod("done", corev1.PodSucceeded, corev1.ConditionFalse),
+		pod("sick", corev1.PodRunning, corev1.ConditionFalse), pod("young", corev1.PodPending, corev1.ConditionFalse))
+	waiting, err := NotReady(t.Context(), cluster, "ns", "empty")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"pod ns/sick: it runs, and is not ready", "pod ns/young: the pod is pending"}, waiting)
 }

@@ -125,7 +125,7 @@ func (c TrafficClient) Start(ctx context.Context, client kubernetes.Interface) (
 // answered says what is missing until each target has answered.
 func (c TrafficClient) answered(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) error {
 	if pod.Status.Phase == corev1.PodPending {
-		return errors.New(whyPending(pod))
+		return errors.New(whyNotReady(pod))
 	}
 	log, err := PodLog(ctx, client, c.Namespace, c.Name)
 	if err != nil {
@@ -152,8 +152,8 @@ func ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// whyPending says what a pod that does not run yet waits for.
-func whyPending(pod *corev1.Pod) string {
+// whyNotReady says what a pod waits for.
+func whyNotReady(pod *corev1.Pod) string {
 	for _, status := range pod.Status.ContainerStatuses {
 		if w := status.State.Waiting; w != nil {
 			return fmt.Sprintf("the container waits: %s %s", w.Reason, w.Message)
@@ -163,6 +163,9 @@ func whyPending(pod *corev1.Pod) string {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
 			return "the pod is not scheduled: " + condition.Message
 		}
+	}
+	if pod.Status.Phase == corev1.PodRunning {
+		return "it runs, and is not ready"
 	}
 	return "the pod is pending"
 }
