@@ -109,8 +109,8 @@ test-unit: ## Unit tests, with the race detector.
 
 .PHONY: test-integration
 test-integration: ## The controller on a real API server; the first run may compile Kubernetes.
-	@assets="$$(ci/envtest.sh)" && echo "go test -race ./test/integration/..." && \
-	  KUBEBUILDER_ASSETS="$$assets" go test -race -count=1 -timeout 20m ./test/integration/...
+	@assets="$$(ci/envtest.sh)" && echo "go test $(RACE) ./test/integration/..." && \
+	  KUBEBUILDER_ASSETS="$$assets" go test $(RACE) -count=1 -timeout 20m ./test/integration/...
 
 .PHONY: test-e2e
 test-e2e: bin/helm ## The demo on real nodes, twice; where the machine cannot run them it says why not.

@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -67,13 +69,23 @@ func run(m *testing.M) (code int, err error) {
 	return code, nil
 }
 
-// build compiles the controller with the race detector, as the tests are, so that both share the compiled packages.
+// build compiles the controller with the race detector if the tests are, so that both share the compiled packages.
 func build(ctx context.Context, binary string) error {
-	command := exec.CommandContext(ctx, "go", "build", "-race", "-o", binary, "github.com/kube-zen/zen-lead/src/cmd/zen-lead")
+	args := []string{"build", "-o", binary}
+	if raceDetector() {
+		args = append(args, "-race")
+	}
+	command := exec.CommandContext(ctx, "go", append(args, "github.com/kube-zen/zen-lead/src/cmd/zen-lead")...)
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("failed to build the controller: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// raceDetector tells whether the tests were built with it.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // newWorld gives a test its namespace.
