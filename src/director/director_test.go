@@ -50,7 +50,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 	t.Helper()
 	w := &world{fail: func(string, client.Object) error { return nil }}
 	builder := fake.NewClientBuilder().WithObjects(objects...)
-	require.NoError(t, informers.AddIndexes(t.Context(), indexers{builder}))
+	require.NoError(t, informers.AddIndexes(t.Context(), indexers{builder}, informers.NewSelectors()))
 	w.client = interceptor.NewClient(builder.Build(), interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			return w.write("create", o, func() error { o.SetUID(types.UID("uid-" + o.GetName())); return c.Create(ctx, o, opts...) })
@@ -454,7 +454,15 @@ func TestTrap14PodFilterSeesEveryInput(t *testing.T) {
 		"node":          func(p *corev1.Pod) { p.Spec.NodeName = "n2" },
 		"deletion cost": func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.PodDeletionCost: "2"} },
 		"UID":           func(p *corev1.Pod) { p.UID = "reborn" },
-		"owner":         func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{Name: "rs"}} },
+		"created":       func(p *corev1.Pod) { p.CreationTimestamp = metav1.Now() },
+		"grace":         func(p *corev1.Pod) { p.DeletionGracePeriodSeconds = ptr.To(int64(1)) },
+		"ports": func(p *corev1.Pod) {
+			p.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "x", ContainerPort: 1}}}}
+		},
+		"sidecar ports": func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "x", ContainerPort: 1}}}}
+		},
+		"owner": func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{Name: "rs"}} },
 	} {
 		changed := base()
 		mutate(changed)

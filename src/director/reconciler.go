@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/informers"
 	"github.com/kube-zen/zen-lead/src/metrics"
 )
 
@@ -65,6 +66,7 @@ type Config struct {
 // ServiceDirectorReconciler reconciles source Services.
 type ServiceDirectorReconciler struct {
 	Config
+	selectors     *informers.Selectors
 	ledger        *ledger
 	arrivals      *arrivals
 	announcements *announcements
@@ -75,6 +77,7 @@ type ServiceDirectorReconciler struct {
 func New(config Config) *ServiceDirectorReconciler {
 	return &ServiceDirectorReconciler{
 		Config:        config,
+		selectors:     informers.NewSelectors(),
 		ledger:        newLedger(config.Clock),
 		arrivals:      newArrivals(config.Clock, config.Elected),
 		announcements: newAnnouncements(config.Events),

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	endpointsliceutil "k8s.io/endpointslice/util"
@@ -40,7 +39,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager registers the controller and its indexes.
 func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager, concurrency int) error {
-	if err := informers.AddIndexes(ctx, manager.GetFieldIndexer()); err != nil {
+	if err := informers.AddIndexes(ctx, manager.GetFieldIndexer(), r.selectors); err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(manager).
@@ -112,16 +111,8 @@ func demoted(before, after *corev1.Pod) bool {
 		before.UID != after.UID || before.Status.Phase != after.Status.Phase || !maps.Equal(before.Labels, after.Labels)
 }
 
-// podChanged tells whether anything changed that candidates or slices are made of. The cache keeps exactly that
-// (informers.SlimPod), and so whatever differs counts.
-func podChanged(before, after *corev1.Pod) bool {
-	b, a := *before, *after
-	b.ResourceVersion, a.ResourceVersion = "", ""
-	return !equality.Semantic.DeepEqual(&b, &a)
-}
-
 func (r *ServiceDirectorReconciler) selecting(ctx context.Context, namespace string, podLabels map[string]string) []types.NamespacedName {
-	services, err := informers.ServicesSelecting(ctx, r.Client, namespace, podLabels)
+	services, err := r.selectors.Selecting(ctx, r.Client, namespace, podLabels)
 	if err != nil { // a cache that is running does not fail
 		log.FromContext(ctx).Error(err, "failed to map a pod to its Services", "namespace", namespace)
 	}

@@ -44,7 +44,7 @@ func CacheOptions(namespaces []string) cache.Options {
 
 // The indexes of the cache.
 const (
-	// indexSelector holds the Services that mention zen-lead under one pair of their selector.
+	// indexSelector holds the Services that mention zen-lead under their selector: see Selectors.
 	indexSelector = "zen-lead/selector"
 	// indexLeaderName holds the Services that mention zen-lead under the name that their leader Service is to have.
 	indexLeaderName = "zen-lead/leader-name"
@@ -53,13 +53,13 @@ const (
 )
 
 // AddIndexes registers the indexes that the lookups below need.
-func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+func AddIndexes(ctx context.Context, indexer client.FieldIndexer, selectors *Selectors) error {
 	for _, index := range []struct {
 		object  client.Object
 		field   string
 		extract client.IndexerFunc
 	}{
-		{&corev1.Service{}, indexSelector, selectorKeys},
+		{&corev1.Service{}, indexSelector, selectors.keys},
 		{&corev1.Service{}, indexLeaderName, leaderNameKeys},
 		{&corev1.Service{}, indexOwner, ownerKeys},
 		{&discoveryv1.EndpointSlice{}, indexOwner, ownerKeys},
@@ -69,24 +69,6 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		}
 	}
 	return nil
-}
-
-// ServicesSelecting are the Services that mention zen-lead and whose selector matches the labels.
-func ServicesSelecting(ctx context.Context, reader client.Reader, namespace string, podLabels labels.Set) ([]*corev1.Service, error) {
-	var matching []*corev1.Service
-	for key, value := range podLabels {
-		var list corev1.ServiceList
-		err := reader.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexSelector: pair(key, value)})
-		if err != nil {
-			return nil, fmt.Errorf("failed to look up Services of namespace %s by selector: %w", namespace, err)
-		}
-		for i := range list.Items {
-			if labels.SelectorFromSet(list.Items[i].Spec.Selector).Matches(podLabels) {
-				matching = append(matching, &list.Items[i])
-			}
-		}
-	}
-	return matching, nil
 }
 
 // ServicesWanting are the Services that mention zen-lead and whose leader Service is to have the name.
@@ -135,25 +117,6 @@ func pointers[T any](items []T) []*T {
 	return list
 }
 
-// selectorKeys files a Service under one pair of its selector: a pod has it if the selector matches. The longest pair
-// is taken, since it is the one most likely to be the Service's own and not shared by a whole namespace.
-func selectorKeys(object client.Object) []string {
-	service, ok := object.(*corev1.Service)
-	if !ok || !api.Mentioned(service.Annotations) {
-		return nil
-	}
-	var longest string
-	for key, value := range service.Spec.Selector {
-		if p := pair(key, value); len(p) > len(longest) || len(p) == len(longest) && p < longest {
-			longest = p
-		}
-	}
-	if longest == "" {
-		return nil
-	}
-	return []string{longest}
-}
-
 // leaderNameKeys files a Service under the name of its leader Service, which no default but the derived name enters.
 func leaderNameKeys(object client.Object) []string {
 	service, ok := object.(*corev1.Service)
@@ -174,5 +137,3 @@ func ownerKeys(object client.Object) []string {
 	}
 	return []string{string(owner.UID)}
 }
-
-func pair(key, value string) string { return key + "=" + value }

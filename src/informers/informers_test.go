@@ -147,14 +147,16 @@ func TestCacheOptionsScope(t *testing.T) {
 	assert.True(t, options.ReaderFailOnMissingInformer)
 }
 
-func reader(t *testing.T, objects ...client.Object) client.Reader {
+func reader(t *testing.T, objects ...client.Object) (client.Reader, *Selectors) {
 	t.Helper()
+	selectors := NewSelectors()
 	for _, object := range objects {
 		object.SetManagedFields(nil) // the fake client checks them
+		selectors.keys(object)       // a cache asks when it stores an object, the fake client when it is asked
 	}
 	builder := fake.NewClientBuilder().WithObjects(objects...)
-	require.NoError(t, AddIndexes(t.Context(), indexers{builder}))
-	return builder.Build()
+	require.NoError(t, AddIndexes(t.Context(), indexers{builder}, selectors))
+	return builder.Build(), selectors
 }
 
 // indexers adds indexes to a fake client as AddIndexes adds them to a cache.
@@ -165,13 +167,13 @@ func (i indexers) IndexField(_ context.Context, object client.Object, field stri
 	return nil
 }
 
-func TestServicesSelecting(t *testing.T) {
+func TestSelectorsFindTheServicesOfAPod(t *testing.T) {
 	named := func(name string, selector map[string]string, mods ...func(*corev1.Service)) *corev1.Service {
 		s := service(mods...)
 		s.Name, s.UID, s.Spec.Selector = name, "", selector
 		return s
 	}
-	r := reader(t,
+	r, selectors := reader(t,
 		named("match", map[string]string{"app": "web", "tier": "front"}, optedIn),
 		named("match-too", map[string]string{"tier": "front"}, optedIn),
 		named("other-value", map[string]string{"app": "db"}, optedIn),
@@ -179,7 +181,7 @@ func TestServicesSelecting(t *testing.T) {
 		named("plain", map[string]string{"app": "web"}),
 		named("no-selector", nil, optedIn),
 	)
-	services, err := ServicesSelecting(t.Context(), r, "ns", map[string]string{"app": "web", "tier": "front", "hash": "1"})
+	services, err := selectors.Selecting(t.Context(), r, "ns", map[string]string{"app": "web", "tier": "front", "hash": "1"})
 	require.NoError(t, err)
 	var names []string
 	for _, s := range services {
@@ -187,21 +189,22 @@ func TestServicesSelecting(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{"match", "match-too"}, names)
 
-	services, err = ServicesSelecting(t.Context(), r, "elsewhere", map[string]string{"app": "web", "tier": "front"})
+	services, err = selectors.Selecting(t.Context(), r, "elsewhere", map[string]string{"app": "web", "tier": "front"})
 	require.NoError(t, err)
 	assert.Empty(t, services)
 }
 
 func TestServicesWanting(t *testing.T) {
 	custom := service(optedIn, func(s *corev1.Service) { s.Name = "c"; s.Annotations[api.AnnotationLeaderServiceName] = "s-leader" })
-	r := reader(t, service(optedIn), custom, service(func(s *corev1.Service) { s.Name = "plain" }))
+	r, _ := reader(t, service(optedIn), custom, service(func(s *corev1.Service) { s.Name = "plain" }))
 	services, err := ServicesWanting(t.Context(), r, "ns", "s-leader")
 	require.NoError(t, err)
 	assert.Len(t, services, 2)
 }
 
 func TestSelectedPodsOfAnEmptySelectorAreNone(t *testing.T) {
-	pods, err := SelectedPods(t.Context(), reader(t), service(func(s *corev1.Service) { s.Spec.Selector = nil }))
+	r, _ := reader(t)
+	pods, err := SelectedPods(t.Context(), r, service(func(s *corev1.Service) { s.Spec.Selector = nil }))
 	require.NoError(t, err)
 	assert.Empty(t, pods)
 }

@@ -24,7 +24,7 @@ import (
 
 // crowd is one namespace with opted-in Services, three pods each, in the controller's own cache: the real thing, but for
 // the connection, which is replaced by fixed lists.
-func crowd(tb testing.TB, services int, release string) cache.Cache {
+func crowd(tb testing.TB, services int, release string, selectors *informers.Selectors) cache.Cache {
 	tb.Helper()
 	var serviceList corev1.ServiceList
 	var podList corev1.PodList
@@ -50,7 +50,7 @@ func crowd(tb testing.TB, services int, release string) cache.Cache {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := informers.AddIndexes(tb.Context(), c); err != nil {
+	if err := informers.AddIndexes(tb.Context(), c, selectors); err != nil {
 		tb.Fatal(err)
 	}
 	if _, err := c.GetInformer(tb.Context(), &corev1.Pod{}); err != nil {
@@ -97,12 +97,13 @@ func kinds() map[string]string {
 func BenchmarkPodToServices(b *testing.B) {
 	for kind, release := range kinds() {
 		for _, services := range []int{25, 2500} {
-			c := crowd(b, services, release)
+			selectors := informers.NewSelectors()
+			c := crowd(b, services, release, selectors)
 			podLabels := labels.Set(makePod(7, 0, release).Labels)
 			b.Run(fmt.Sprintf("%s-%d", kind, services), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if found, err := informers.ServicesSelecting(b.Context(), c, namespace, podLabels); err != nil || len(found) != 1 {
+					if found, err := selectors.Selecting(b.Context(), c, namespace, podLabels); err != nil || len(found) != 1 {
 						b.Fatal(len(found), err)
 					}
 				}
@@ -114,7 +115,7 @@ func BenchmarkPodToServices(b *testing.B) {
 // BenchmarkServiceToPods looks up the pods of a Service.
 func BenchmarkServiceToPods(b *testing.B) {
 	for _, services := range []int{25, 2500} {
-		c := crowd(b, services, "")
+		c := crowd(b, services, "", informers.NewSelectors())
 		service := makeService(7, "")
 		b.Run(fmt.Sprint(services), func(b *testing.B) {
 			b.ReportAllocs()
