@@ -349,8 +349,8 @@ func (d *demo) next() {
 			" -o custom-columns='LEADER:.endpoints[0].targetRef.name,NODE:.endpoints[0].nodeName,SINCE:" + annotation(api.AnnotationLastSwitchTime) + "'"},
 		{"Why it changed", "kubectl -n " + namespace + " describe service " + app},
 		{"Delete the leader again and watch what its Service routes to", fmt.Sprintf(
-			"kubectl -n %[1]s delete pod --wait=false $(kubectl -n %[1]s get service %[2]s -o jsonpath='{%[3]s}'); "+
-				"kubectl -n %[1]s get endpointslices -l %[4]s=%[2]s --watch",
+			"(timeout 10 kubectl -n %[1]s get endpointslices -l %[4]s=%[2]s --watch & "+
+				"kubectl -n %[1]s delete pod --wait=false $(kubectl -n %[1]s get service %[2]s -o jsonpath='{%[3]s}'); wait)",
 			namespace, leaderService, annotation(api.AnnotationLeaderPodName), discoveryv1.LabelServiceName)},
 	} {
 		d.screen.printf("\n  %s\n    %s\n", try.what, d.screen.paint(cyan, try.how))
