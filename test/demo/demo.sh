@@ -58,7 +58,8 @@ uninstall() {
   if [[ " ${namespaces[*]} " == *" namespace/$SYSTEM "* ]]; then
     step "uninstalling zen-lead" helm uninstall zen-lead --namespace "$SYSTEM" --ignore-not-found --wait --timeout 1m
   fi
-  [[ ${#namespaces[@]} -eq 0 ]] || step "deleting ${namespaces[*]}" kubectl delete "${namespaces[@]}" --timeout 2m
+  # The throw-away cluster takes its namespaces along.
+  [[ ${#namespaces[@]} -eq 0 || $CLUSTER == kind ]] || step "deleting ${namespaces[*]}" kubectl delete "${namespaces[@]}" --timeout 2m
 }
 
 down() {
