@@ -165,9 +165,10 @@ func (p *plan) render() {
 	for _, family := range p.source.Spec.IPFamilies {
 		p.desiredSlices = append(p.desiredSlices, change(p.name, family))
 		for _, service := range p.made.services {
-			if old := change(service.Name, family); service.Name != p.name && old.current != nil {
-				p.oldSlices = append(p.oldSlices, old)
+			if service.Name == p.name || p.slice(routing.SliceName(service.Name, family)) == nil {
+				continue
 			}
+			p.oldSlices = append(p.oldSlices, change(service.Name, family))
 		}
 	}
 }
