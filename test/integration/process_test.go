@@ -51,6 +51,7 @@ func TestTrap01_TheBinaryStartsAndServesProbesAndMetrics(t *testing.T) {
 	assert.Zero(t, process.Terminate(), "%s", process.Output())
 	assert.NotContains(t, process.Output(), "panic")
 	assert.NotContains(t, process.Output(), "DATA RACE")
+	assert.NotContains(t, process.Output(), `"level":"ERROR"`, "an orderly life and end has no errors to tell of")
 }
 
 func TestTrap13_WrongFlagsGiveOneLineAndExitCode2(t *testing.T) {

@@ -42,7 +42,7 @@ func (w *World) EventuallyWithin(patience time.Duration, what string, check func
 }
 
 // Quiet waits until the controller has sent nothing for a while and has nothing queued.
-func (w *World) Quiet() { w.Helper(); w.QuietFor(300 * time.Millisecond) }
+func (w *World) Quiet() { w.Helper(); w.QuietFor(200 * time.Millisecond) }
 
 // QuietFor is Quiet with a while of the test's choice.
 func (w *World) QuietFor(while time.Duration) {
