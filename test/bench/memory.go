@@ -16,56 +16,57 @@ type population struct {
 // runMemory measures the resident memory in a middle-sized cluster.
 func runMemory(ctx context.Context, b *bench) error {
 	services := b.size(1000, 100)
-	_, err := b.memory(ctx, population{optedIn: services, podsEach: 3}, 60)
-	return err
+	return b.memory(ctx, population{optedIn: services, podsEach: 3}, 60)
 }
 
-// runMemoryLarge measures it in a large one, and what a pod and a Service add, by differences between populations.
+// runMemoryLarge measures it in a large one.
 func runMemoryLarge(ctx context.Context, b *bench) error {
 	optedIn, plain, others := b.size(5000, 200), b.size(10000, 400), b.size(35000, 1400)
-	_, err := b.memory(ctx, population{optedIn: optedIn, podsEach: 3, plain: plain, otherPods: others}, 200)
-	return err
+	return b.memory(ctx, population{optedIn: optedIn, podsEach: 3, plain: plain, otherPods: others}, 200)
 }
 
 // memory lets zen-lead route everything, and reports its resident memory after that, and after a restart, which is when
 // it is highest: everything is listed at once.
-func (b *bench) memory(ctx context.Context, n population, bar float64) (float64, error) {
+func (b *bench) memory(ctx context.Context, n population, bar float64) error {
 	f := newFleet()
 	if err := b.populate(ctx, f, n); err != nil {
-		return 0, err
+		return err
 	}
 	controller, took, err := b.rollout(ctx, n.optedIn)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	b.say("routed after %.1f s", took.Seconds())
-	routed, _, err := b.settledMemory(ctx, controller)
+	after, err := b.settledMemory(ctx, controller)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if err := controller.terminate(); err != nil {
-		return 0, err
+		return err
 	}
 	if controller, err = b.plane.startController(); err != nil {
-		return 0, err
+		return err
 	}
 	if _, err := controller.waitReady(ctx, 5*time.Minute); err != nil {
-		return 0, err
+		return err
 	}
-	restarted, peak, err := b.settledMemory(ctx, controller)
+	again, err := b.settledMemory(ctx, controller)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	routed, restarted, peak := megabytes(after.now), megabytes(again.now), megabytes(again.peak)
 	b.number("resident after the first roll-out", routed, "MB")
+	b.number("resident after the first roll-out, without the binary's pages", megabytes(after.own), "MB")
 	b.number("resident after a restart", restarted, "MB")
+	b.number("resident after a restart, without the binary's pages", megabytes(again.own), "MB")
 	b.number("highest at the restart", peak, "MB")
 	if err := b.goMemory(controller); err != nil {
-		return 0, err
+		return err
 	}
 	worst := max(routed, restarted)
 	b.check(worst <= bar, fmt.Sprintf("resident memory: %d opted-in Services, %d pods, %d plain Services", n.optedIn, n.optedIn*n.podsEach+n.otherPods, n.plain),
 		fmt.Sprintf("at most %g MB", bar), "%.0f MB after the roll-out, %.0f MB after a restart (%.0f MB at its highest)", routed, restarted, peak)
-	return worst, controller.terminate()
+	return controller.terminate()
 }
 
 // populate makes the cluster: opted-in Services with pods, plain Services, and pods that are spread over the plain ones.
@@ -89,13 +90,14 @@ func (b *bench) populate(ctx context.Context, f *fleet, n population) error {
 	return nil
 }
 
-// settledMemory is the resident memory, in MB, once it does not fall any more. Go gives memory back minutes after a
-// peak; what a dashboard shows is what counts.
-func (b *bench) settledMemory(ctx context.Context, p *process) (now, peak float64, err error) {
+// settledMemory is the resident memory some time after the last change. Go gives memory back minutes after a peak; what
+// a dashboard shows is what counts.
+func (b *bench) settledMemory(ctx context.Context, p *process) (memory, error) {
 	pause(ctx, time.Duration(b.size(45, 5))*time.Second)
-	resident, highest, err := p.memory()
-	return float64(resident) / megabyte, float64(highest) / megabyte, err
+	return p.memory()
 }
+
+func megabytes(bytes int64) float64 { return float64(bytes) / megabyte }
 
 func (b *bench) goMemory(p *process) error {
 	for _, name := range []string{"go_memstats_heap_inuse_bytes", "go_memstats_heap_alloc_bytes", "go_memstats_next_gc_bytes", "go_memstats_stack_inuse_bytes"} {

@@ -94,11 +94,16 @@ func (p *process) tail() string {
 	return string(text[max(0, len(text)-tail):])
 }
 
-// memory is the resident memory now and at its highest, in bytes.
-func (p *process) memory() (now, peak int64, err error) {
+// memory is the resident memory of a process in bytes: now, at its highest, and now without the pages of its binary,
+// which the processes of one image share.
+type memory struct {
+	now, peak, own int64
+}
+
+func (p *process) memory() (m memory, err error) {
 	file, err := os.Open(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))
 	if err != nil {
-		return 0, 0, fmt.Errorf("failed to read the memory of %s: %w", p.name, err)
+		return m, fmt.Errorf("failed to read the memory of %s: %w", p.name, err)
 	}
 	defer func() { _ = file.Close() }()
 	for lines := bufio.NewScanner(file); lines.Scan(); {
@@ -109,12 +114,14 @@ func (p *process) memory() (now, peak int64, err error) {
 		kilobytes, _ := strconv.ParseInt(fields[1], 10, 64)
 		switch fields[0] {
 		case "VmRSS:":
-			now = kilobytes * 1024
+			m.now = kilobytes * 1024
 		case "VmHWM:":
-			peak = kilobytes * 1024
+			m.peak = kilobytes * 1024
+		case "RssAnon:":
+			m.own = kilobytes * 1024
 		}
 	}
-	return now, peak, nil
+	return m, nil
 }
 
 // cpu is the processor time that the process has used so far.

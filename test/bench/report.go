@@ -71,6 +71,7 @@ func newReport(o options) *report {
 		Time:    time.Now().UTC(),
 		Machine: fmt.Sprintf("%s, %d CPUs shared by everything, %s", cpuModel(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH),
 		Quick:   o.quick,
+		Rows:    []rowRun{}, Checks: []check{}, Series: []series{}, Numbers: []number{},
 		Settings: map[string]string{
 			"etcd fsync":               fsync,
 			"API server":               "defaults: priority and fairness on, 400 reads and 200 writes in flight; zen-lead and the bare loop at the priority of service accounts; audit log of metadata for the contenders alike",
