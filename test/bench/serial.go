@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -152,12 +153,34 @@ func (a *arena) fail(ctx context.Context, w *workload) (failover, error) {
 		return true
 	})
 	if err != nil {
-		return f, err
+		return f, errors.Join(err, a.unanswered(ctx, w, pod))
 	}
 	if err := a.writeReady(ctx, pod, true); err != nil {
 		return f, err
 	}
 	return f, o.wait(ctx, patience, "the return of "+pod.Name, func() bool { return o.publishes(managed(w), pod.Name) })
+}
+
+// unanswered tells who did not answer the failure of a pod, by what the API server has and by what the observer saw.
+func (a *arena) unanswered(ctx context.Context, w *workload, pod *corev1.Pod) error {
+	list, err := a.plane.client.DiscoveryV1().EndpointSlices(pod.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("failed to list slices: %w", err)
+	}
+	now := &observer{pods: map[string]podSight{}, slices: map[sliceKey]sliceSight{}}
+	for i := range list.Items {
+		now.seeSlice(&list.Items[i], time.Now())
+	}
+	current, err := a.plane.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("failed to get pod %s: %w", pod.Name, err)
+	}
+	a.observer.mu.Lock()
+	defer a.observer.mu.Unlock()
+	seen := a.observer
+	return fmt.Errorf("pod %s: ready %t, seen %t; leader slice: %v, seen %v; slice of the Service: %v, seen %v", pod.Name,
+		isReady(current), seen.pods[pod.Namespace+"/"+pod.Name].ready, now.slices[led(w)].ready, seen.slices[led(w)].ready,
+		now.slices[managed(w)].ready, seen.slices[managed(w)].ready)
 }
 
 func (a *arena) writeReady(ctx context.Context, pod *corev1.Pod, ready bool) error {
