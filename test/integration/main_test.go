@@ -50,10 +50,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	suite.binary = filepath.Join(dir, "zen-lead")
-	if err := build(ctx, suite.binary); err != nil {
-		return 1, err
-	}
-	if suite.plane, err = harness.StartControlPlane(ctx); err != nil {
+	if suite.plane, err = harness.StartControlPlane(ctx, dir); err != nil {
 		return 1, err
 	}
 	stopPlane := sync.OnceValue(suite.plane.Stop)
@@ -65,6 +62,9 @@ func run(m *testing.M) (code int, err error) {
 		os.Exit(interrupted)
 	})
 	defer detach()
+	if err := build(ctx, suite.binary); err != nil {
+		return 1, err
+	}
 	code = m.Run()
 	return code, nil
 }

@@ -21,7 +21,7 @@ import (
 
 // quickElection are lease timings for tests that wait for one replica to take over from another.
 func quickElection() []string {
-	return []string{"--leader-election-lease-duration=3s", "--leader-election-renew-deadline=2s", "--leader-election-retry-period=250ms"}
+	return []string{"--leader-election-lease-duration=6s", "--leader-election-renew-deadline=4s", "--leader-election-retry-period=250ms"}
 }
 
 // runBinary runs the binary to its end without a cluster.

@@ -74,6 +74,8 @@ func (w *World) Options(change ...func(*options.Options)) options.Options {
 	o := options.Default(func(string) string { return "" })
 	o.Namespaces = []string{w.Namespace}
 	o.LeaderElectionNamespace = w.Namespace
+	// A machine that is busy with other things must not cost the controller its Lease.
+	o.LeaderElectionLeaseDuration, o.LeaderElectionRenewDeadline = 2*time.Minute, 90*time.Second
 	o.MetricsBindAddress = w.FreeAddress()
 	o.HealthProbeBindAddress = w.FreeAddress()
 	for _, f := range change {

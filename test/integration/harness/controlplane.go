@@ -40,10 +40,12 @@ type ControlPlane struct {
 	env     *envtest.Environment
 	manager *exec.Cmd
 	dir     string
+	guard   *guard
 }
 
-// StartControlPlane returns when the API server answers and the stock controllers are seen to work.
-func StartControlPlane(ctx context.Context) (_ *ControlPlane, err error) {
+// StartControlPlane returns when the API server answers and the stock controllers are seen to work. If this process ends
+// without a call of Stop, the control plane is ended and scratch directories are removed all the same.
+func StartControlPlane(ctx context.Context, scratch ...string) (_ *ControlPlane, err error) {
 	assets := os.Getenv("KUBEBUILDER_ASSETS")
 	if assets == "" {
 		return nil, errors.New("KUBEBUILDER_ASSETS is not set: run `make test-integration`, or export KUBEBUILDER_ASSETS=$(ci/envtest.sh)")
@@ -75,6 +77,10 @@ func StartControlPlane(ctx context.Context) (_ *ControlPlane, err error) {
 	if err = plane.startControllerManager(assets); err != nil {
 		return nil, err
 	}
+	plane.guard, err = startGuard(append(scratch, plane.dir, plane.env.ControlPlane.GetAPIServer().CertDir, plane.env.ControlPlane.Etcd.DataDir)...)
+	if err != nil {
+		return nil, err
+	}
 	return plane, plane.waitForStockControllers(ctx)
 }
 
@@ -96,6 +102,8 @@ func (p *ControlPlane) Stop() error {
 		p.manager = nil
 	}
 	err := p.env.Stop()
+	p.guard.dismiss()
+	p.guard = nil
 	if p.dir != "" {
 		err = errors.Join(err, os.RemoveAll(p.dir))
 	}

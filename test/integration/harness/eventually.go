@@ -16,9 +16,9 @@ import (
 const (
 	pollInterval = 20 * time.Millisecond
 	// Patience bounds every wait for something that should come at once; a loaded machine may take its time.
-	Patience = 20 * time.Second
+	Patience = 60 * time.Second
 	// LongPatience bounds waits for the stock controllers, whose work comes in rounds.
-	LongPatience = 60 * time.Second
+	LongPatience = 120 * time.Second
 )
 
 // Eventually polls until check returns nil, and ends the test with the last error and the namespace's objects if that
