@@ -3,22 +3,22 @@ module github.com/kube-zen/zen-lead
 go 1.26.0
 
 require (
-	github.com/go-logr/logr v1.4.4
+	github.com/go-logr/logr v1.4.4 // the logger type of controller-runtime
 	github.com/gruntwork-io/terratest v0.56.0
 	github.com/prometheus/client_golang v1.25.0
-	github.com/prometheus/client_model v0.6.3
-	github.com/prometheus/common v0.72.0
+	github.com/prometheus/client_model v0.6.3 // tests read /metrics with it
+	github.com/prometheus/common v0.72.0 // tests parse /metrics with it
 	github.com/stretchr/testify v1.12.1
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/client-go v0.37.2
-	k8s.io/endpointslice v0.37.2
-	k8s.io/klog/v2 v2.140.0
-	k8s.io/pod-security-admission v0.37.2
-	k8s.io/utils v0.0.0-20261023123148-ca04ba58ecab
-	pgregory.net/rapid v1.3.0
+	k8s.io/endpointslice v0.37.2 // ports and readiness as Kubernetes' own controller sees them
+	k8s.io/klog/v2 v2.140.0 // client-go logs through it
+	k8s.io/pod-security-admission v0.37.2 // tests judge the chart's pods with it
+	k8s.io/utils v0.0.0-20261023123148-ca04ba58ecab // a clock that tests can set
+	pgregory.net/rapid v1.3.0 // tests of what holds for every input
 	sigs.k8s.io/controller-runtime v0.25.2
-	sigs.k8s.io/yaml v1.6.0
+	sigs.k8s.io/yaml v1.6.0 // tests read the chart and print objects with it
 )
 
 require (

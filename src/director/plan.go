@@ -110,9 +110,6 @@ func (p *plan) settleName() {
 // collected tells whether the Service in the way was made for a Service of the same name that is gone. Kubernetes is
 // about to delete it; there is nothing that a user should do.
 func (p *plan) collected() bool {
-	if p.named == nil {
-		return false
-	}
 	owner := routing.OwnerService(p.named)
 	return owner != nil && owner.Name == p.source.Name && owner.UID != p.source.UID
 }

@@ -19,7 +19,7 @@ blocks() {
        inside    {block = block $0 "\n"}' "$1"
 }
 
-# The reader opted a Service in and asked who leads: one pod, Ready, since a time, in the first term.
+# The reader opted a Service in and asked who leads: one pod, Ready, since a time, in a term.
 check_answer() {
   grep -Eq '^my-app-leader +my-app-[a-z0-9]+-[a-z0-9]+ +true +[0-9-]+T[0-9:]+Z +[0-9]+$' "$OUTPUT" ||
     die "the commands of $1 did not show who leads" "Read the output above"
