@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/kube-zen/zen-lead/src/api"
@@ -102,7 +103,7 @@ func newManager(config *rest.Config, o options.Options) (ctrl.Manager, error) {
 	manager, err := ctrl.NewManager(limited(config, o), ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         informers.CacheOptions(o.Namespaces),
-		Metrics:                       metricsserver.Options{BindAddress: o.MetricsBindAddress},
+		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.HealthProbeBindAddress,
 		LeaderElection:                true,
 		LeaderElectionID:              o.LeaderElectionID,
@@ -118,6 +119,15 @@ func newManager(config *rest.Config, o options.Options) (ctrl.Manager, error) {
 		return nil, fmt.Errorf("failed to create the manager: %w", err)
 	}
 	return manager, nil
+}
+
+// metricsOptions are those of the server of /metrics.
+func metricsOptions(o options.Options) metricsserver.Options {
+	served := metricsserver.Options{BindAddress: o.MetricsBindAddress, SecureServing: o.MetricsSecure, CertDir: o.MetricsCertDir}
+	if o.MetricsSecure {
+		served.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	return served
 }
 
 // newScheme knows only the kinds that are used.

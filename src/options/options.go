@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +33,13 @@ type Options struct {
 	LeaderElectionRenewDeadline time.Duration
 	LeaderElectionRetryPeriod   time.Duration
 
-	MetricsBindAddress     string
+	MetricsBindAddress string
+	// MetricsSecure serves /metrics over TLS, and only to clients that the API server authenticates and allows to get
+	// the path /metrics.
+	MetricsSecure bool
+	// MetricsCertDir holds tls.crt and tls.key for that; empty means a certificate that the process signs itself. New
+	// files are taken up without a restart.
+	MetricsCertDir         string
 	HealthProbeBindAddress string
 
 	// KubeAPIQPS and KubeAPIBurst bound the requests that the process sends to the API server, in requests a second and
@@ -114,6 +121,10 @@ func (o *Options) flagSet() *flag.FlagSet {
 	fs.DurationVar(&o.LeaderElectionRetryPeriod, "leader-election-retry-period", o.LeaderElectionRetryPeriod,
 		"pause between two tries to take or renew the Lease")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress, "`address` that serves /metrics; \"0\" for none")
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", o.MetricsSecure,
+		"serve /metrics over TLS, to clients that the API server authenticates and allows to get the path /metrics")
+	fs.StringVar(&o.MetricsCertDir, "metrics-cert-dir", o.MetricsCertDir,
+		"`directory` with tls.crt and tls.key for --metrics-secure (default: a certificate that the process signs itself)")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "`address` that serves /healthz and /readyz")
 	fs.Float64Var(&o.KubeAPIQPS, "kube-api-qps", o.KubeAPIQPS, "requests a second to the API server, at most")
 	fs.IntVar(&o.KubeAPIBurst, "kube-api-burst", o.KubeAPIBurst, "requests at once to the API server, at most")
@@ -131,7 +142,7 @@ func (o *Options) Validate() error {
 	if o.Version {
 		return nil
 	}
-	for _, check := range []func() error{o.validateNamespaces, o.validateKubeconfig, o.validateLeaderElection, o.validateAddresses, o.validateLimits, o.validateLogging} {
+	for _, check := range []func() error{o.validateNamespaces, o.validateKubeconfig, o.validateLeaderElection, o.validateAddresses, o.validateMetrics, o.validateLimits, o.validateLogging} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -194,6 +205,23 @@ func (o *Options) validateAddresses() error {
 	}
 	if _, _, err := net.SplitHostPort(o.HealthProbeBindAddress); err != nil {
 		return fmt.Errorf("--health-probe-bind-address: %q is not host:port or :port", o.HealthProbeBindAddress)
+	}
+	return nil
+}
+
+func (o *Options) validateMetrics() error {
+	switch {
+	case o.MetricsSecure && o.MetricsBindAddress == "0":
+		return errors.New("--metrics-secure: there is nothing to secure with --metrics-bind-address=0")
+	case o.MetricsCertDir != "" && !o.MetricsSecure:
+		return errors.New("--metrics-cert-dir: not used without --metrics-secure")
+	case o.MetricsCertDir == "":
+		return nil
+	}
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		if _, err := os.Stat(filepath.Join(o.MetricsCertDir, name)); err != nil {
+			return fmt.Errorf("--metrics-cert-dir: %w", err)
+		}
 	}
 	return nil
 }

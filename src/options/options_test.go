@@ -3,6 +3,8 @@ package options
 import (
 	"flag"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +30,9 @@ func TestParseDefaults(t *testing.T) {
 
 // Each flag must change something, and only that: a flag that does nothing is a defect (trap 13).
 func TestTrap13EveryFlagHasAnEffect(t *testing.T) {
+	certificates := certDir(t, "tls.crt", "tls.key")
+	// What a flag means nothing without.
+	needs := map[string]string{"metrics-cert-dir": "--metrics-secure"}
 	values := map[string]struct {
 		value string
 		get   func(Options) any
@@ -41,6 +46,8 @@ func TestTrap13EveryFlagHasAnEffect(t *testing.T) {
 		"leader-election-renew-deadline": {"9s", func(o Options) any { return o.LeaderElectionRenewDeadline }, 9 * time.Second},
 		"leader-election-retry-period":   {"1s", func(o Options) any { return o.LeaderElectionRetryPeriod }, time.Second},
 		"metrics-bind-address":           {"0", func(o Options) any { return o.MetricsBindAddress }, "0"},
+		"metrics-secure":                 {"true", func(o Options) any { return o.MetricsSecure }, true},
+		"metrics-cert-dir":               {certificates, func(o Options) any { return o.MetricsCertDir }, certificates},
 		"health-probe-bind-address":      {":1", func(o Options) any { return o.HealthProbeBindAddress }, ":1"},
 		"kube-api-qps":                   {"7.5", func(o Options) any { return o.KubeAPIQPS }, 7.5},
 		"kube-api-burst":                 {"8", func(o Options) any { return o.KubeAPIBurst }, 8},
@@ -55,7 +62,11 @@ func TestTrap13EveryFlagHasAnEffect(t *testing.T) {
 		if !assert.True(t, ok, "flag %s is not tested", name) {
 			continue
 		}
-		o, err := Parse([]string{"--" + name + "=" + row.value}, env, io.Discard)
+		args := []string{"--" + name + "=" + row.value}
+		if other, ok := needs[name]; ok {
+			args = append(args, other)
+		}
+		o, err := Parse(args, env, io.Discard)
 		require.NoError(t, err, name)
 		assert.Equal(t, row.want, row.get(o), name)
 		assert.NotEqual(t, row.get(Default(env)), row.get(o), name)
@@ -78,6 +89,7 @@ func TestParseRefuses(t *testing.T) {
 		"--leader-election-renew-deadline=2s": "--leader-election-retry-period",
 		"--leader-election-retry-period=0s":   "--leader-election-retry-period",
 		"--metrics-bind-address=8080":         "--metrics-bind-address",
+		"--metrics-secure=maybe":              "metrics-secure",
 		"--health-probe-bind-address=0":       "--health-probe-bind-address",
 		"--kube-api-qps=0":                    "--kube-api-qps",
 		"--kube-api-burst=0":                  "--kube-api-burst",
@@ -91,6 +103,38 @@ func TestParseRefuses(t *testing.T) {
 			_, err := Parse([]string{arg}, env, io.Discard)
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), says)
+			assert.NotContains(t, err.Error(), "\n", "one line")
+		})
+	}
+}
+
+// certDir is a directory with files of these names.
+func certDir(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	return dir
+}
+
+// What is asked for and would not happen is refused: metrics must not be open to everybody because of a slip.
+func TestParseRefusesHalfASecureMetricsServer(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		says string
+	}{
+		"nothing to secure":   {[]string{"--metrics-secure", "--metrics-bind-address=0"}, "--metrics-secure: there is nothing to secure"},
+		"not secure":          {[]string{"--metrics-cert-dir=" + certDir(t, "tls.crt", "tls.key")}, "--metrics-cert-dir: not used without --metrics-secure"},
+		"no such directory":   {[]string{"--metrics-secure", "--metrics-cert-dir=/not/there"}, "--metrics-cert-dir: stat /not/there/tls.crt"},
+		"without certificate": {[]string{"--metrics-secure", "--metrics-cert-dir=" + certDir(t, "tls.key")}, "/tls.crt: no such file"},
+		"without key":         {[]string{"--metrics-secure", "--metrics-cert-dir=" + certDir(t, "tls.crt")}, "/tls.key: no such file"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse(test.args, env, io.Discard)
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), test.says)
 			assert.NotContains(t, err.Error(), "\n", "one line")
 		})
 	}
