@@ -306,6 +306,33 @@ func TestCrashBetweenTwoWrites_TheNextRunGoesOnFromWhatIsThere(t *testing.T) {
 	}
 }
 
+// What one family still publishes has not ended: its pod goes on in the other family too, in the same term.
+func TestHalfEmptied_ThePodThatOneFamilyStillNamesLeadsOn(t *testing.T) {
+	w := newWorld(t)
+	w.StartController()
+	routed(w, web().Families(corev1.IPFamilyPolicyRequireDualStack), pod("a"))
+	before := w.ExpectLeader("web-leader", "a")
+	w.Requests.Intercept(func(r harness.Request, _ *http.Request) (*http.Response, error) {
+		if r.IsWrite() && r.Name == "web-leader-ipv6" {
+			return harness.Refusal(http.StatusInternalServerError, "InternalError", "made up"), nil
+		}
+		return nil, nil
+	})
+	w.SetReady("a", false)
+	w.Eventually("one family to publish nobody", func() error {
+		slice, err := w.GetSlice("web-leader-ipv4")
+		if err == nil && len(slice.Endpoints) > 0 {
+			err = fmt.Errorf("it publishes %s", slice.Endpoints[0].TargetRef.Name)
+		}
+		return err
+	})
+	w.SetReady("a", true)
+	after := w.ExpectLeader("web-leader", "a")
+	w.Requests.Intercept(nil)
+	assert.Equal(t, before.Epoch, after.Epoch)
+	assert.Len(t, w.Invariants.History("web-leader-ipv6"), 1, "nothing changed there")
+}
+
 func TestAPIServerErrors_AreRetriedUntilTheyPass(t *testing.T) {
 	w := newWorld(t)
 	w.StartController()

@@ -37,13 +37,14 @@ type Invariants struct {
 	history    []Observation
 	last       map[string]*discoveryv1.EndpointSlice
 	epochs     map[string]int64
+	terms      map[string]Observation
 	violations []string
 	// userEdits is true for tests that spoil our objects themselves: what they write is not the controller's fault.
 	userEdits bool
 }
 
 func newInvariants() *Invariants {
-	return &Invariants{last: map[string]*discoveryv1.EndpointSlice{}, epochs: map[string]int64{}}
+	return &Invariants{last: map[string]*discoveryv1.EndpointSlice{}, epochs: map[string]int64{}, terms: map[string]Observation{}}
 }
 
 // start returns once the watches are open. They end with ctx.
@@ -143,11 +144,41 @@ func (i *Invariants) epoch(slice, previous *discoveryv1.EndpointSlice, now Obser
 		if before.Leader != "" && before.Leader == now.Leader && before.Epoch != now.Epoch {
 			i.violate("slice %s: the epoch went from %d to %d while %s led on", slice.Name, before.Epoch, now.Epoch, now.Name)
 		}
-		if now.Leader != "" && before.Leader != now.Leader && before.Epoch >= now.Epoch {
+		if now.Leader != "" && before.Leader != now.Leader && before.Epoch >= now.Epoch && !i.ledOn(slice, before, now) {
 			i.violate("slice %s: %s took over from %q within epoch %d", slice.Name, now.Name, before.Name, now.Epoch)
 		}
 	}
 	i.epochs[key] = max(highest, now.Epoch)
+	i.term(slice, owner, now)
+}
+
+// ledOn tells whether the pod that a slice publishes again was published in another IP family all the while: the write
+// that was to end its term had failed there, and so the term had not ended.
+func (i *Invariants) ledOn(slice *discoveryv1.EndpointSlice, before, now Observation) bool {
+	if before.Leader != "" || before.Epoch != now.Epoch {
+		return false
+	}
+	for _, other := range i.last {
+		o := observe(other)
+		if other.Name != slice.Name && other.Labels[discoveryv1.LabelServiceName] == slice.Labels[discoveryv1.LabelServiceName] &&
+			o.Leader == now.Leader && o.Epoch == now.Epoch {
+			return true
+		}
+	}
+	return false
+}
+
+// term checks that no two pods lead in one term, whatever the IP family.
+func (i *Invariants) term(slice *discoveryv1.EndpointSlice, owner string, now Observation) {
+	if now.Leader == "" || i.userEdits {
+		return
+	}
+	key := fmt.Sprintf("%s of %s in %d", slice.Labels[discoveryv1.LabelServiceName], owner, now.Epoch)
+	if first, ok := i.terms[key]; ok && first.Leader != now.Leader {
+		i.violate("slice %s: %s leads in epoch %d, as did %s in slice %s", slice.Name, now.Name, now.Epoch, first.Name, first.Slice)
+		return
+	}
+	i.terms[key] = now
 }
 
 func (i *Invariants) leaderService(service *corev1.Service) {
@@ -164,6 +195,7 @@ func (i *Invariants) Forget() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	clear(i.epochs)
+	clear(i.terms)
 }
 
 // History is every state of one slice so far, repetitions left out.
@@ -182,7 +214,8 @@ func (i *Invariants) History(slice string) []Observation {
 	return history
 }
 
-// AllowUserEdits leaves the selector of the leader Service unchecked.
+// AllowUserEdits leaves unchecked what a test spoils that changes or deletes our objects: the selector of the leader
+// Service, and that a term has one leader, since a term that was written in one IP family alone is lost with that slice.
 func (i *Invariants) AllowUserEdits() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
