@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/kube-zen/zen-lead/src/options"
@@ -23,6 +25,8 @@ func argumentList(differing map[string]string) []string {
 		{"--leader-election-renew-deadline", "10s"},
 		{"--leader-election-retry-period", "2s"},
 		{"--metrics-bind-address", ":8080"},
+		{"--metrics-secure", ""},
+		{"--metrics-cert-dir", ""},
 		{"--health-probe-bind-address", ":8081"},
 		{"--kube-api-qps", "500"},
 		{"--kube-api-burst", "1000"},
@@ -63,6 +67,29 @@ func TestControllerTakesTheArguments(t *testing.T) {
 	}
 }
 
+// Metrics that are said to be secure are: nothing but the flag makes them so.
+func TestSecureMetrics(t *testing.T) {
+	t.Parallel()
+	deployment := func(v values) (corev1.PodSpec, []string) {
+		found := render(t, v)
+		return one[*appsv1.Deployment](t, found).Spec.Template.Spec, container(t, found).Args
+	}
+	pod, args := deployment(set("metrics.secure.enabled", "true"))
+	assert.Equal(t, argumentList(map[string]string{"--namespaces": namespace, "--metrics-secure": "true"}), args)
+	assert.Empty(t, pod.Volumes)
+
+	const dir = "/etc/zen-lead/metrics-certificate"
+	pod, args = deployment(set("metrics.secure", `{"enabled":true,"certificateSecret":"tls"}`))
+	assert.Equal(t, argumentList(map[string]string{"--namespaces": namespace, "--metrics-secure": "true", "--metrics-cert-dir": dir}), args)
+	assert.Equal(t, []corev1.Volume{{Name: "metrics-certificate", VolumeSource: corev1.VolumeSource{
+		Secret: &corev1.SecretVolumeSource{SecretName: "tls"},
+	}}}, pod.Volumes)
+	assert.Equal(t, []corev1.VolumeMount{{Name: "metrics-certificate", ReadOnly: true, MountPath: dir}}, pod.Containers[0].VolumeMounts)
+
+	_, args = deployment(values{})
+	assert.NotContains(t, strings.Join(args, " "), "secure")
+}
+
 func TestChartAndControllerHaveTheSameDefaults(t *testing.T) {
 	t.Parallel()
 	got, err := parse(container(t, render(t, set("scope", `"cluster"`))).Args)
@@ -74,7 +101,7 @@ func TestChartAndControllerHaveTheSameDefaults(t *testing.T) {
 func TestEveryFlagIsAValue(t *testing.T) {
 	t.Parallel()
 	var given []string
-	for _, arg := range container(t, render(t, values{})).Args {
+	for _, arg := range container(t, render(t, set("metrics.secure", `{"enabled":true,"certificateSecret":"tls"}`))).Args {
 		flag, _, _ := strings.Cut(strings.TrimPrefix(arg, "--"), "=")
 		given = append(given, flag)
 	}

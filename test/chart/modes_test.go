@@ -1,8 +1,9 @@
 package chart
 
 import (
+	"cmp"
 	"path/filepath"
-	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -57,6 +58,7 @@ func modes() map[string]mode {
 				"ServiceAccount zen-lead-system/zen-lead",
 			},
 			replicas: 2,
+			testedIn: "default",
 			args: map[string]string{
 				"--namespaces": "default,kube-public", "--default-min-ready-duration": "5s",
 				"--kube-api-qps": "50.5", "--kube-api-burst": "100", "--log-format": "text",
@@ -76,6 +78,30 @@ func modes() map[string]mode {
 			replicas: 1,
 			args:     map[string]string{"--namespaces": "zen-lead-system", "--metrics-bind-address": "0"},
 		},
+		"everything-values.yaml": {
+			inventory: []string{
+				"ClusterRole /zen-lead-metrics-auth",
+				"ClusterRole /zen-lead-metrics-reader",
+				"ClusterRoleBinding /zen-lead-metrics-auth",
+				"ConfigMap /zen-lead-extra",
+				"ConfigMap /zen-lead-extra-template",
+				"ConfigMap zen-lead-system/zen-lead-dashboard",
+				"Deployment zen-lead-system/zen-lead",
+				"NetworkPolicy zen-lead-system/zen-lead",
+				"PodDisruptionBudget zen-lead-system/zen-lead",
+				"PrometheusRule zen-lead-system/zen-lead",
+				"Role default/zen-lead",
+				"Role zen-lead-system/zen-lead-leader-election",
+				"RoleBinding default/zen-lead",
+				"RoleBinding zen-lead-system/zen-lead-leader-election",
+				"Service zen-lead-system/zen-lead-metrics",
+				"ServiceAccount zen-lead-system/zen-lead",
+				"ServiceMonitor zen-lead-system/zen-lead",
+			},
+			replicas: 2,
+			args:     map[string]string{"--namespaces": "default", "--metrics-secure": "true"},
+			testedIn: "default",
+		},
 	}
 }
 
@@ -85,6 +111,8 @@ type mode struct {
 	replicas  int32
 	// args are the arguments that differ from those of an installation without values, or that it lacks.
 	args map[string]string
+	// testedIn is the namespace of the hooks of helm test; empty means the controller's.
+	testedIn string
 }
 
 func TestEveryValuesFileIsExpected(t *testing.T) {
@@ -104,14 +132,14 @@ func TestModes(t *testing.T) {
 	for file, want := range modes() {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
-			found := render(t, values{file: file})
-			inventory := found.inventory()
-			slices.Sort(inventory)
-			assert.Equal(t, want.inventory, inventory)
+			rendered := renderAll(t, values{file: file})
+			found := rendered.installed()
+			assert.Equal(t, want.inventory, found.inventory())
+			assert.Equal(t, testHooks(cmp.Or(want.testedIn, namespace)), rendered.hooks().inventory())
 			deployment := one[*appsv1.Deployment](t, found)
 			assert.Equal(t, want.replicas, *deployment.Spec.Replicas)
 			assert.Equal(t, argumentList(want.args), container(t, found).Args)
-			assert.Empty(t, violations(t, deployment))
+			assertRestricted(t, rendered)
 			assertLabels(t, found, deployment)
 		})
 	}
@@ -122,6 +150,9 @@ func assertLabels(t *testing.T, found objects, deployment *appsv1.Deployment) {
 	t.Helper()
 	selector := map[string]string{"app.kubernetes.io/name": "zen-lead", "app.kubernetes.io/instance": release}
 	for _, object := range found {
+		if strings.HasPrefix(object.GetName(), "zen-lead-extra") {
+			continue // the user's own
+		}
 		labels := object.GetLabels()
 		assert.Subset(t, labels, selector, object.GetName())
 		assert.Equal(t, "Helm", labels["app.kubernetes.io/managed-by"], object.GetName())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,9 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -72,8 +75,21 @@ func set(pairs ...string) values {
 	return v
 }
 
-// render returns the objects that Helm makes. Decoding is strict: an unknown or repeated field fails.
+// everything is a user who switched everything on, and single values as JSON on top.
+func everything(pairs ...string) values {
+	v := set(pairs...)
+	v.file = "everything-values.yaml"
+	return v
+}
+
+// render returns the objects of an installation. Decoding is strict: an unknown or repeated field fails.
 func render(t *testing.T, v values) objects {
+	t.Helper()
+	return renderAll(t, v).installed()
+}
+
+// renderAll is render with the hooks among the objects, which Helm makes for `helm test` only.
+func renderAll(t *testing.T, v values) objects {
 	t.Helper()
 	return decode(t, helm.RenderTemplate(t, v.options(), chartDir, release, nil))
 }
@@ -94,6 +110,10 @@ func decode(t *testing.T, manifests string) objects {
 		if strings.TrimSpace(document) == "" {
 			continue
 		}
+		if strings.Contains(document, "\napiVersion: monitoring.coreos.com/v1\n") {
+			found = append(found, decodeCustom(t, document))
+			continue
+		}
 		object, _, err := decoder.Decode([]byte(document), nil, nil)
 		require.NoError(t, err, document)
 		found = append(found, object.(client.Object))
@@ -101,16 +121,42 @@ func decode(t *testing.T, manifests string) objects {
 	return found
 }
 
+// decodeCustom is for what the Prometheus Operator defines, whose Go types are no dependency.
+func decodeCustom(t *testing.T, document string) client.Object {
+	t.Helper()
+	content, err := yaml.YAMLToJSONStrict([]byte(document))
+	require.NoError(t, err, document)
+	object := &unstructured.Unstructured{}
+	require.NoError(t, object.UnmarshalJSON(content), document)
+	return object
+}
+
 // objects are those of one rendering.
 type objects []client.Object
 
-// inventory lists them as Kind namespace/name, sorted as Helm does.
+// inventory lists them as Kind namespace/name, sorted.
 func (o objects) inventory() []string {
 	var list []string
 	for _, object := range o {
 		list = append(list, fmt.Sprintf("%s %s/%s", object.GetObjectKind().GroupVersionKind().Kind, object.GetNamespace(), object.GetName()))
 	}
+	slices.Sort(list)
 	return list
+}
+
+// installed leaves the hooks out.
+func (o objects) installed() objects {
+	return slices.DeleteFunc(slices.Clone(o), isHook)
+}
+
+// hooks leaves all else out.
+func (o objects) hooks() objects {
+	return slices.DeleteFunc(slices.Clone(o), func(object client.Object) bool { return !isHook(object) })
+}
+
+func isHook(object client.Object) bool {
+	_, found := object.GetAnnotations()["helm.sh/hook"]
+	return found
 }
 
 // all returns the objects of one type.
@@ -128,6 +174,14 @@ func all[T client.Object](o objects) []T {
 func one[T client.Object](t *testing.T, o objects) T {
 	t.Helper()
 	list := all[T](o)
+	require.Len(t, list, 1)
+	return list[0]
+}
+
+// custom returns the only object of a kind that the Prometheus Operator defines.
+func custom(t *testing.T, o objects, kind string) *unstructured.Unstructured {
+	t.Helper()
+	list := slices.DeleteFunc(all[*unstructured.Unstructured](o), func(u *unstructured.Unstructured) bool { return u.GetKind() != kind })
 	require.Len(t, list, 1)
 	return list[0]
 }

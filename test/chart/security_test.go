@@ -7,20 +7,37 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	psa "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	"k8s.io/utils/ptr"
 )
 
-// violations asks the code that admits pods.
+// assertRestricted checks all pods, those of helm test too.
+func assertRestricted(t *testing.T, found objects) {
+	t.Helper()
+	for _, deployment := range all[*appsv1.Deployment](found) {
+		assert.Empty(t, violations(t, deployment), deployment.Name)
+	}
+	for _, pod := range all[*corev1.Pod](found) {
+		assert.Empty(t, podViolations(t, &pod.ObjectMeta, &pod.Spec), pod.Name)
+	}
+}
+
 func violations(t *testing.T, deployment *appsv1.Deployment) []string {
+	t.Helper()
+	template := deployment.Spec.Template
+	return podViolations(t, &template.ObjectMeta, &template.Spec)
+}
+
+// podViolations asks the code that admits pods.
+func podViolations(t *testing.T, metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	require.NoError(t, err)
 	level := psa.LevelVersion{Level: psa.LevelRestricted, Version: psa.LatestVersion()}
-	template := deployment.Spec.Template
 	var found []string
-	for _, result := range evaluator.EvaluatePod(level, &template.ObjectMeta, &template.Spec) {
+	for _, result := range evaluator.EvaluatePod(level, metadata, spec) {
 		if !result.Allowed {
 			found = append(found, result.ForbiddenReason+": "+result.ForbiddenDetail)
 		}

@@ -164,18 +164,6 @@ func TestLabelsOfTheChartCannotBeReplaced(t *testing.T) {
 	assertLabels(t, found, one[*appsv1.Deployment](t, found))
 }
 
-func TestNamesAreShortEnough(t *testing.T) {
-	t.Parallel()
-	longest := strings.Repeat("r", 53) // what Helm admits as the name of a release
-	seen := map[string]bool{}
-	for _, object := range decode(t, helm.RenderTemplate(t, set("scope", `"cluster"`).options(), chartDir, longest, nil)) {
-		kind := object.GetObjectKind().GroupVersionKind().Kind
-		assert.LessOrEqual(t, len(object.GetName()), 63, kind)
-		assert.False(t, seen[kind+object.GetName()], "%s %s is there twice", kind, object.GetName())
-		seen[kind+object.GetName()] = true
-	}
-}
-
 func TestNumbersAsNames(t *testing.T) {
 	t.Parallel()
 	v := set("scope", `"namespaces"`, "namespaces", `["123"]`, "serviceAccount.name", `"456"`)
@@ -198,5 +186,5 @@ func TestAsSubchart(t *testing.T) {
 		"  - {name: zen-lead, version: "+chart(t).Version+", condition: zen-lead.enabled}\n")
 	write("values.yaml", "global: {registry: example.com}\nzen-lead: {enabled: true, scope: cluster}\n")
 	found := decode(t, helm.RenderTemplate(t, values{}.options(), parent, "parent", nil))
-	assert.Equal(t, "parent-zen-lead", one[*appsv1.Deployment](t, found).Name)
+	assert.Equal(t, "parent-zen-lead", one[*appsv1.Deployment](t, found.installed()).Name)
 }

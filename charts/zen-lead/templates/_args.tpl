@@ -12,6 +12,12 @@ read off the Deployment. scope: cluster leaves --namespaces out, which means eve
 - --leader-election-renew-deadline={{ .Values.leaderElection.renewDeadline }}
 - --leader-election-retry-period={{ .Values.leaderElection.retryPeriod }}
 - --metrics-bind-address={{ if .Values.metrics.enabled }}:{{ int .Values.metrics.port }}{{ else }}0{{ end }}
+{{- if and .Values.metrics.enabled .Values.metrics.secure.enabled }}
+- --metrics-secure=true
+{{- if .Values.metrics.secure.certificateSecret }}
+- --metrics-cert-dir=/etc/zen-lead/metrics-certificate
+{{- end }}
+{{- end }}
 - --health-probe-bind-address=:{{ int .Values.health.port }}
 - --kube-api-qps={{ .Values.kubeAPI.qps }}
 - --kube-api-burst={{ int .Values.kubeAPI.burst }}

@@ -45,3 +45,15 @@ The subject of every binding.
   name: {{ include "zen-lead.serviceAccountName" . | quote }}
   namespace: {{ include "zen-lead.namespace" . | quote }}
 {{- end }}
+
+{{/*
+What it takes to have the API server judge who scrapes.
+*/}}
+{{- define "zen-lead.metricsAuthRules" -}}
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end }}

@@ -6,6 +6,9 @@ Values that contradict each other. What is wrong with one value alone is the sch
 {{- include "zen-lead.validateLeaderElection" . }}
 {{- include "zen-lead.validateDisruption" . }}
 {{- include "zen-lead.validateMetrics" . }}
+{{- include "zen-lead.validateMonitoring" . }}
+{{- include "zen-lead.validateAlerts" . }}
+{{- include "zen-lead.validatePod" . }}
 {{- include "zen-lead.validateExtraArgs" . }}
 {{- end }}
 
@@ -53,8 +56,50 @@ Values that contradict each other. What is wrong with one value alone is the sch
 {{- end }}
 {{- end }}
 
+{{- define "zen-lead.validateMonitoring" -}}
+{{- if and .Values.metrics.secure.certificateSecret (not .Values.metrics.secure.enabled) }}
+{{- fail (printf "metrics.secure.certificateSecret is %s, but metrics.secure.enabled is false: set it to true, or leave certificateSecret empty" .Values.metrics.secure.certificateSecret) }}
+{{- end }}
+{{- range $name, $on := dict "metrics.secure" .Values.metrics.secure.enabled "serviceMonitor" .Values.serviceMonitor.enabled "prometheusRule" .Values.prometheusRule.enabled "dashboard" .Values.dashboard.enabled }}
+{{- if and $on (not $.Values.metrics.enabled) }}
+{{- fail (printf "%s.enabled is true, but metrics.enabled is false: set metrics.enabled to true, or %s.enabled to false" $name $name) }}
+{{- end }}
+{{- end }}
+{{- with .Values.serviceMonitor }}
+{{- if and .interval .scrapeTimeout (gt (include "zen-lead.milliseconds" .scrapeTimeout | int64) (include "zen-lead.milliseconds" .interval | int64)) }}
+{{- fail (printf "serviceMonitor.scrapeTimeout %s must not be more than serviceMonitor.interval %s" .scrapeTimeout .interval) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.serviceMonitor.enabled (not .Values.metrics.service.enabled) }}
+{{- fail "serviceMonitor.enabled is true, but metrics.service.enabled is false, and a ServiceMonitor scrapes a Service: set metrics.service.enabled to true" }}
+{{- end }}
+{{- if not .Values.metrics.secure.enabled }}
+{{- range $name := list "tlsConfig" "authorization" }}
+{{- if get $.Values.serviceMonitor $name }}
+{{- fail (printf "serviceMonitor.%s is set, but metrics.secure.enabled is false: metrics are served as plain HTTP to everybody" $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "zen-lead.validatePod" -}}
+{{- if and (eq (.Values.dnsPolicy | default "") "None") (not (.Values.dnsConfig | default dict).nameservers) }}
+{{- fail "dnsPolicy is None, but dnsConfig.nameservers is empty: name a DNS server, or set another dnsPolicy" }}
+{{- end }}
+{{- if not .Values.automountServiceAccountToken }}
+{{- $path := "/var/run/secrets/kubernetes.io/serviceaccount" }}
+{{- $brought := regexMatch "(^|,)--kubeconfig=" (join "," .Values.extraArgs) }}
+{{- range .Values.extraVolumeMounts }}
+{{- $brought = or $brought (eq (trimSuffix "/" .mountPath) $path) }}
+{{- end }}
+{{- if not $brought }}
+{{- fail (printf "automountServiceAccountToken is false, and the controller has no other way to the API server: set it to true, mount a token at %s with extraVolumes and extraVolumeMounts, or give extraArgs a --kubeconfig" $path) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "zen-lead.validateExtraArgs" -}}
-{{- $own := dict "--namespaces" true }}
+{{- $own := dict "--namespaces" true "--metrics-secure" true "--metrics-cert-dir" true }}
 {{- range include "zen-lead.args" . | fromYamlArray }}
 {{- $_ := set $own (splitList "=" . | first) true }}
 {{- end }}
