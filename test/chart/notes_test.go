@@ -41,10 +41,14 @@ func TestNotesWarn(t *testing.T) {
 		values values
 		want   []string
 	}{
-		"replicas": {set("replicaCount", "1"), []string{"replicaCount is 1"}},
-		"budget":   {set("podDisruptionBudget.enabled", "false"), []string{"podDisruptionBudget.enabled is false"}},
-		"cluster":  {set("scope", `"cluster"`), []string{"scope is cluster", "--all-namespaces", "the Services of every namespace"}},
-		"rights":   {set("rbac.create", "false"), []string{"rbac.create is false", "ServiceAccount zen-lead."}},
+		"replicas":   {set("replicaCount", "1"), []string{"replicaCount is 1"}},
+		"budget":     {set("podDisruptionBudget.enabled", "false"), []string{"podDisruptionBudget.enabled is false"}},
+		"cluster":    {set("scope", `"cluster"`), []string{"scope is cluster", "--all-namespaces", "the Services of every namespace"}},
+		"unverified": {set("metrics.secure.enabled", "true", "serviceMonitor.enabled", "true"), []string{"serviceMonitor.tlsConfig is empty"}},
+		"renamed":    {set("serviceMonitor.enabled", "true", "serviceMonitor.honorLabels", "false"), []string{"serviceMonitor.honorLabels is false"}},
+		"unscraped": {set("prometheusRule.enabled", "true"),
+			[]string{"prometheusRule.enabled is true without the chart's ServiceMonitor", "\njob=zen-lead-metrics."}},
+		"rights": {set("rbac.create", "false"), []string{"rbac.create is false", "ServiceAccount zen-lead."}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -56,6 +60,31 @@ func TestNotesWarn(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestNotesDoNotWarnOfWhatIsInOrder(t *testing.T) {
+	for name, v := range map[string]values{
+		"verified": set("metrics.secure.enabled", "true", "serviceMonitor.enabled", "true", "serviceMonitor.tlsConfig", `{"serverName":"a"}`),
+		"own job":  set("prometheusRule.enabled", "true", "prometheusRule.job", `"mine"`),
+		"scraped":  set("prometheusRule.enabled", "true", "serviceMonitor.enabled", "true"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := notes(t, v)
+			assert.NotContains(t, text, "WARNING")
+			assert.NotRegexp(t, `(?m)[ \t]+$|\n\n\n`, text)
+		})
+	}
+}
+
+func TestNotesSayWhoMayScrapeAndHowToTest(t *testing.T) {
+	t.Parallel()
+	text := notes(t, set("metrics.secure.enabled", "true"))
+	assert.Contains(t, text, "kubectl create clusterrolebinding zen-lead-metrics-reader --clusterrole zen-lead-metrics-reader ")
+	assert.Contains(t, text, "helm test zen-lead --namespace zen-lead-system")
+	text = notes(t, set("tests.enabled", "false"))
+	assert.NotContains(t, text, "helm test")
+	assert.NotContains(t, text, "metrics-reader")
 }
 
 func TestNotesNameTheNamespaces(t *testing.T) {

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -29,8 +30,16 @@ func electionRules(lease string) []rbacv1.PolicyRule {
 	}
 }
 
+// metricsAuthRules are the rights in the cluster by which the API server judges who scrapes.
+func metricsAuthRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
+		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
+	}
+}
+
 // grants lists who is given which rules where, resolved through the bindings. A binding to a role that is not rendered
-// fails, as does a role that nobody is bound to.
+// fails, as does a role that nobody is bound to, but for the one that scrapers are to be bound to.
 func grants(t *testing.T, found objects) map[string][]rbacv1.PolicyRule {
 	t.Helper()
 	roles := map[string][]rbacv1.PolicyRule{}
@@ -57,6 +66,10 @@ func grants(t *testing.T, found objects) map[string][]rbacv1.PolicyRule {
 		require.Equal(t, "ClusterRole", b.RoleRef.Kind)
 		bind("*", "ClusterRole "+b.RoleRef.Name, b.Subjects)
 	}
+	if reader, found := roles["ClusterRole zen-lead-metrics-reader"]; found {
+		require.Equal(t, []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}, reader)
+		delete(roles, "ClusterRole zen-lead-metrics-reader")
+	}
 	require.Empty(t, roles, "roles that nobody is bound to")
 	return granted
 }
@@ -76,9 +89,19 @@ func TestRightsByScope(t *testing.T) {
 			set("scope", `"namespaces"`, "namespaces", `["a","zen-lead-system"]`),
 			map[string][]rbacv1.PolicyRule{namespace: append(release, servedRules()...), "a": servedRules()},
 		},
-		"cluster":     {set("scope", `"cluster"`), map[string][]rbacv1.PolicyRule{namespace: release, "*": servedRules()}},
-		"none":        {set("rbac.create", "false"), map[string][]rbacv1.PolicyRule{}},
-		"none at all": {set("rbac.create", "false", "scope", `"cluster"`), map[string][]rbacv1.PolicyRule{}},
+		"cluster": {set("scope", `"cluster"`), map[string][]rbacv1.PolicyRule{namespace: release, "*": servedRules()}},
+		"secure metrics": {
+			set("metrics.secure.enabled", "true"),
+			map[string][]rbacv1.PolicyRule{namespace: append(release, servedRules()...), "*": metricsAuthRules()},
+		},
+		"secure metrics of the cluster": {
+			set("metrics.secure.enabled", "true", "scope", `"cluster"`),
+			map[string][]rbacv1.PolicyRule{namespace: release, "*": append(servedRules(), metricsAuthRules()...)},
+		},
+		"secure metrics, none": {set("rbac.create", "false", "metrics.secure.enabled", "true"), map[string][]rbacv1.PolicyRule{}},
+		"everything":           {everything(), map[string][]rbacv1.PolicyRule{namespace: release, "default": servedRules(), "*": metricsAuthRules()}},
+		"none":                 {set("rbac.create", "false"), map[string][]rbacv1.PolicyRule{}},
+		"none at all":          {set("rbac.create", "false", "scope", `"cluster"`), map[string][]rbacv1.PolicyRule{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +140,8 @@ func TestServiceAccount(t *testing.T) {
 	for _, b := range all[*rbacv1.RoleBinding](found) {
 		assert.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: "mine", Namespace: namespace}}, b.Subjects)
 	}
-	account := one[*corev1.ServiceAccount](t, render(t, set("serviceAccount.name", `"other"`, "serviceAccount.annotations", `{"a":"b"}`)))
+	account := one[*corev1.ServiceAccount](t, render(t, set("serviceAccount.name", `"other"`, "serviceAccount.annotations", `{"a":"b"}`, "serviceAccount.labels", `{"c":"d"}`)))
+	assert.Equal(t, "d", account.Labels["c"])
 	assert.Equal(t, "other", account.Name)
 	assert.Equal(t, map[string]string{"a": "b"}, account.Annotations)
 }
@@ -125,8 +149,14 @@ func TestServiceAccount(t *testing.T) {
 func TestNamespaceOverrideMovesEverything(t *testing.T) {
 	t.Parallel()
 	found := render(t, set("namespaceOverride", `"elsewhere"`))
-	for _, object := range found {
-		assert.Equal(t, "elsewhere", object.GetNamespace(), object.GetName())
+	rendered := renderAll(t, everything("namespaceOverride", `"elsewhere"`, "scope", `"release"`, "namespaces", "[]", "extraObjects", "[]"))
+	for _, object := range append(renderAll(t, set("namespaceOverride", `"elsewhere"`)), rendered...) {
+		if !strings.HasPrefix(object.GetObjectKind().GroupVersionKind().Kind, "ClusterRole") {
+			assert.Equal(t, "elsewhere", object.GetNamespace(), object.GetName())
+		}
+	}
+	for _, b := range all[*rbacv1.ClusterRoleBinding](rendered) {
+		assert.Equal(t, "elsewhere", b.Subjects[0].Namespace)
 	}
 	for _, b := range all[*rbacv1.RoleBinding](found) {
 		assert.Equal(t, "elsewhere", b.Subjects[0].Namespace)

@@ -29,6 +29,24 @@ func TestContradictions(t *testing.T) {
 		"units are looked at":       {set("leaderElection.renewDeadline", `"1m"`), "renewDeadline 1m must be less than leaderElection.leaseDuration 15s"},
 		"argument of the chart":     {set("extraArgs", `["--log-level=debug"]`), "extraArgs holds --log-level, which the chart sets itself"},
 		"argument of the chart too": {set("extraArgs", `["--namespaces"]`), "extraArgs holds --namespaces, which the chart sets itself"},
+		"security by argument":      {set("extraArgs", `["--metrics-secure"]`), "extraArgs holds --metrics-secure, which the chart sets itself"},
+		"certificate by argument":   {set("extraArgs", `["--metrics-cert-dir=/a"]`), "extraArgs holds --metrics-cert-dir, which the chart sets itself"},
+		"certificate for nothing": {set("metrics.secure.certificateSecret", `"tls"`),
+			"metrics.secure.certificateSecret is tls, but metrics.secure.enabled is false: set it to true"},
+		"secure without metrics":    {off("metrics.secure"), "metrics.secure.enabled is true, but metrics.enabled is false: set metrics.enabled to true"},
+		"monitored without metrics": {off("serviceMonitor"), "serviceMonitor.enabled is true, but metrics.enabled is false"},
+		"alerts without metrics":    {off("prometheusRule"), "prometheusRule.enabled is true, but metrics.enabled is false"},
+		"dashboard without metrics": {off("dashboard"), "dashboard.enabled is true, but metrics.enabled is false"},
+		"monitor without service": {set("serviceMonitor.enabled", "true", "metrics.service.enabled", "false"),
+			"a ServiceMonitor scrapes a Service: set metrics.service.enabled to true"},
+		"TLS of plain HTTP":           {set("serviceMonitor.tlsConfig", `{"serverName":"a"}`), "serviceMonitor.tlsConfig is set, but metrics.secure.enabled is false"},
+		"authorization of plain HTTP": {set("serviceMonitor.authorization", `{"type":"a"}`), "serviceMonitor.authorization is set, but metrics.secure.enabled is false"},
+		"scrapes that overlap": {set("serviceMonitor.interval", `"1m"`, "serviceMonitor.scrapeTimeout", `"61s"`),
+			"serviceMonitor.scrapeTimeout 61s must not be more than serviceMonitor.interval 1m"},
+		"no such alert": {set("prometheusRule.alerts", `{"ZenLeadLeaderless":{"for":"1m"}}`),
+			"prometheusRule.alerts holds ZenLeadLeaderless, which is none of the alerts: name one of ZenLeadNoActiveController, "},
+		"no DNS server": {set("dnsPolicy", `"None"`), "dnsPolicy is None, but dnsConfig.nameservers is empty: name a DNS server"},
+		"no token":      {set("automountServiceAccountToken", "false"), "automountServiceAccountToken is false, and the controller has no other way to the API server"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -37,6 +55,9 @@ func TestContradictions(t *testing.T) {
 		})
 	}
 }
+
+// off switches something on that needs metrics, and metrics off.
+func off(path string) values { return set(path+".enabled", "true", "metrics.enabled", "false") }
 
 // What is close to a contradiction and is none.
 func TestNoContradictions(t *testing.T) {
@@ -47,6 +68,11 @@ func TestNoContradictions(t *testing.T) {
 		"no pods for now":         set("replicaCount", "0"),
 		"a namespace of its own":  set("scope", `"namespaces"`, "namespaces", `["zen-lead-system"]`),
 		"a longer flag":           set("extraArgs", `["--log-level-of-something"]`),
+		"scrapes back to back":    set("serviceMonitor.interval", `"1m"`, "serviceMonitor.scrapeTimeout", `"60s"`),
+		"timeout alone":           set("serviceMonitor.scrapeTimeout", `"60s"`),
+		"own DNS":                 set("dnsPolicy", `"None"`, "dnsConfig", `{"nameservers":["10.0.0.1"]}`),
+		"own kubeconfig":          set("automountServiceAccountToken", "false", "extraArgs", `["--kubeconfig=/a"]`),
+		"alert that is left out":  set("replicaCount", "1", "prometheusRule.alerts", `{"ZenLeadControllerNotRedundant":{"for":"1m"}}`),
 		"minimum in parts of two": set("podDisruptionBudget.minAvailable", `"50%"`),
 	} {
 		t.Run(name, func(t *testing.T) {

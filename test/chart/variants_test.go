@@ -130,12 +130,18 @@ func TestPodSettings(t *testing.T) {
 		"deploymentLabels", `{"dl":"3"}`, "deploymentAnnotations", `{"dn":"4"}`,
 		"commonLabels", `{"cl":"5"}`, "commonAnnotations", `{"cn":"6"}`,
 		"livenessProbe.timeoutSeconds", "9",
+		"dnsPolicy", `"None"`, "dnsConfig", `{"nameservers":["10.0.0.1"]}`, "runtimeClassName", `"gvisor"`, "schedulerName", `"1e3"`, "hostUsers", "false",
 	)))
 	spec, pod := deployment.Spec, deployment.Spec.Template.Spec
 	assert.Equal(t, appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}, spec.Strategy)
 	assert.EqualValues(t, 1, *spec.RevisionHistoryLimit)
 	assert.EqualValues(t, 7, *pod.TerminationGracePeriodSeconds)
 	assert.Equal(t, "system-cluster-critical", pod.PriorityClassName)
+	assert.Equal(t, corev1.DNSNone, pod.DNSPolicy)
+	assert.Equal(t, &corev1.PodDNSConfig{Nameservers: []string{"10.0.0.1"}}, pod.DNSConfig)
+	assert.Equal(t, ptr.To("gvisor"), pod.RuntimeClassName)
+	assert.Equal(t, "1e3", pod.SchedulerName)
+	assert.Equal(t, ptr.To(false), pod.HostUsers)
 	assert.Equal(t, []corev1.LocalObjectReference{{Name: "pull"}}, pod.ImagePullSecrets)
 	assert.Equal(t, map[string]string{"a": "b", "kubernetes.io/os": "linux"}, pod.NodeSelector)
 	assert.Equal(t, []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}}, pod.Tolerations)
