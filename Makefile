@@ -108,7 +108,7 @@ test-unit: ## Unit tests, with the race detector.
 	cd ci/cluster/node && CGO_ENABLED=0 go test -trimpath ./podnet # the flags of its build, for the build cache's sake
 
 .PHONY: test-integration
-test-integration: ## The controller on a real API server; the first run may compile Kubernetes.
+test-integration: bin/helm ## The controller on a real API server; the first run may compile Kubernetes.
 	@assets="$$(ci/envtest.sh)" && echo "go test $(RACE) ./test/integration/..." && \
 	  KUBEBUILDER_ASSETS="$$assets" go test $(RACE) -count=1 -timeout 20m ./test/integration/...
 
