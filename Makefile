@@ -32,6 +32,10 @@ build: ## Build the controller for this machine into bin/.
 images: bin/image ## Build the image archives in bin/images: the controller, agnhost, the traffic client.
 	@ci/images.sh
 
+.PHONY: chart-repo
+chart-repo: bin/helm ## Make a chart repository in bin/chart-repo (CHART_REPO_URL: its address; HELM_SIGN_KEY, HELM_KEYRING: sign).
+	@ci/chart-repo.sh
+
 ## @category Tools
 
 # Versions are pinned by ci/tools/go.mod, whose `tool` lines list the same packages. `make bin/helm` builds just that one.

@@ -3,7 +3,9 @@ module github.com/kube-zen/zen-lead
 go 1.26.0
 
 require (
+	github.com/ProtonMail/go-crypto v1.4.1 // tests sign the chart with a key that they make
 	github.com/go-logr/logr v1.4.4 // the logger type of controller-runtime
+	github.com/google/go-containerregistry v0.22.1 // tests push the chart to its registry in memory
 	github.com/gruntwork-io/terratest v0.56.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3 // tests read /metrics with it
@@ -67,7 +69,8 @@ require (
 	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/cpuguy83/go-md2man/v2 v2.0.6 // indirect
+	github.com/cloudflare/circl v1.6.2 // indirect
+	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
 	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
 	github.com/emicklei/go-restful/v3 v3.13.0 // indirect
 	github.com/evanphx/json-patch/v5 v5.9.11 // indirect
