@@ -110,6 +110,7 @@ func decode(t *testing.T, manifests string) objects {
 		if strings.TrimSpace(document) == "" {
 			continue
 		}
+		requireNoNulls(t, document)
 		if strings.Contains(document, "\napiVersion: monitoring.coreos.com/v1\n") {
 			found = append(found, decodeCustom(t, document))
 			continue
@@ -119,6 +120,29 @@ func decode(t *testing.T, manifests string) objects {
 		found = append(found, object.(client.Object))
 	}
 	return found
+}
+
+// requireNoNulls refuses fields without a value: the API server drops them, and some tools then see them missing for ever.
+func requireNoNulls(t *testing.T, document string) {
+	t.Helper()
+	var tree any
+	require.NoError(t, yaml.Unmarshal([]byte(document), &tree))
+	var check func(path string, value any)
+	check = func(path string, value any) {
+		switch typed := value.(type) {
+		case nil:
+			require.Fail(t, "a field without a value", "%s in %s", path, document)
+		case map[string]any:
+			for key, child := range typed {
+				check(path+"."+key, child)
+			}
+		case []any:
+			for i, child := range typed {
+				check(fmt.Sprintf("%s[%d]", path, i), child)
+			}
+		}
+	}
+	check("", tree)
 }
 
 // decodeCustom is for what the Prometheus Operator defines, whose Go types are no dependency.
