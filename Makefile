@@ -60,6 +60,10 @@ $(TOOLS:%=bin/%): bin/%: ci/tools/go.mod ci/tools/go.sum ci/tool.sh
 bin/image: ci/tools/go.mod ci/tools/go.sum ci/tool.sh $(filter-out %_test.go,$(wildcard ci/tools/image/*.go))
 	@ci/tool.sh image ./image
 
+# Prometheus and promtool, without the clouds' service discovery; both are built at once.
+bin/prometheus bin/promtool &: ci/prometheus/go.mod ci/prometheus/go.sum ci/prometheus.sh
+	@ci/prometheus.sh build
+
 ## @category Cluster
 
 # IP families of the throw-away cluster: ipv4, dual or ipv6.

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 ! engine_is_ours || die "the Docker engine of this project still runs, and its data is in the cache" "Run: make cluster-down"
-for part in docker envtest kubernetes node agnhost; do
+for part in docker envtest kubernetes node agnhost prometheus; do
   rm -rf --one-file-system "${CACHE:?}/$part"
 done
 rm -f "$CACHE"/*.lock "$CACHE"/*.log
