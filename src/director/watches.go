@@ -39,14 +39,15 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager registers the controller and its indexes.
 func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager, concurrency int) error {
-	if err := informers.AddIndexes(ctx, manager.GetFieldIndexer(), r.selectors); err != nil {
+	if err := r.AddIndexes(ctx, manager.GetFieldIndexer()); err != nil {
 		return err
 	}
+	handlers := r.Handlers()
 	return ctrl.NewControllerManagedBy(manager).
 		Named("service-director").
-		Watches(&corev1.Service{}, r.serviceHandler()).
-		Watches(&discoveryv1.EndpointSlice{}, r.sliceHandler()).
-		Watches(&corev1.Pod{}, r.podHandler()).
+		Watches(&corev1.Service{}, handlers.Service).
+		Watches(&discoveryv1.EndpointSlice{}, handlers.Slice).
+		Watches(&corev1.Pod{}, handlers.Pod).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
@@ -57,6 +58,21 @@ func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manage
 			SkipNameValidation: ptr.To(true),
 		}).
 		Complete(r)
+}
+
+// Handlers bring in the Services that an event of a kind concerns.
+type Handlers struct {
+	Service, Slice, Pod handler.EventHandler
+}
+
+// Handlers are those that SetupWithManager registers; a simulation calls them by itself.
+func (r *ServiceDirectorReconciler) Handlers() Handlers {
+	return Handlers{Service: r.serviceHandler(), Slice: r.sliceHandler(), Pod: r.podHandler()}
+}
+
+// AddIndexes registers the indexes by which the reconciler and its handlers look things up.
+func (r *ServiceDirectorReconciler) AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	return informers.AddIndexes(ctx, indexer, r.selectors)
 }
 
 // podHandler brings in the Services that select a pod or did before the event.
