@@ -103,7 +103,7 @@ ROW ?=
 
 # Each part needs no more than its own tools. `make -j` is of no use: one part already takes all cores.
 .PHONY: test
-test: verify test-unit test-chart test-integration test-e2e ## Everything that can be tested on this machine.
+test: verify test-unit test-chart test-monitoring test-integration test-e2e ## Everything that can be tested on this machine.
 
 # The race detector needs a C compiler.
 RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
@@ -127,6 +127,11 @@ test-e2e: bin/helm ## The demo on real nodes, twice; where the machine cannot ru
 .PHONY: test-chart
 test-chart: bin/helm ## The chart, rendered for every values file in its ci directory.
 	go test ./test/chart/...
+
+.PHONY: test-monitoring
+test-monitoring: build bin/helm bin/promtool bin/prometheus ## Alerts, runbooks, and the dashboard on a real Prometheus; the first run compiles that.
+	@assets="$$(ci/envtest.sh)" && echo "go test ./test/monitoring/..." && \
+	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 10m ./test/monitoring/...
 
 .PHONY: bench
 bench: ## Measure against the physical limit and the EndpointSlice controller; ROW=serial for one row (bin/bench -help lists them).

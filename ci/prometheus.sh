@@ -28,7 +28,7 @@ fill_cache() { # fill_cache DIRECTORY
   tmp=$(mktemp -d "$CACHE/prometheus/.build-XXXXXX")
   # shellcheck disable=SC2064 # the value of now is meant
   trap "rm -rf '$tmp'" EXIT
-  step "compiling Prometheus $(module_version) (about 5 minutes on 2 cores the first time; this machine has $(cores))" compile "$tmp"
+  step "compiling Prometheus $(module_version) (about 2 minutes on 2 cores the first time; this machine has $(cores))" compile "$tmp"
   chmod 755 "$tmp"
   mv -T "$tmp" "$1"
 }

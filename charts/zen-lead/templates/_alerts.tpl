@@ -22,7 +22,7 @@ Names in prometheusRule.alerts are those of alerts.
 
 {{/*
 The alerts of files/alerts.yaml, as the values change them, and the rules of the values; a list that may be empty. In the
-file, JOB stands for the job label and REPLICAS for the number of controller pods.
+file, JOB stands for the job label, NAMESPACE for the controller's namespace and REPLICAS for the number of its pods.
 */}}
 {{- define "zen-lead.alerts" -}}
 {{- $rules := list }}
@@ -33,7 +33,7 @@ file, JOB stands for the job label and REPLICAS for the number of controller pod
 {{- $change := get ($.Values.prometheusRule.alerts | default dict) .alert | default dict }}
 {{- $fits := or (not .redundancy) (gt (int $.Values.replicaCount) 1) }}
 {{- if and $fits (ne (toString (get $change "enabled")) "false") }}
-{{- $expr := .expr | replace "JOB" $job | replace "REPLICAS" $replicas | trim }}
+{{- $expr := .expr | replace "JOB" $job | replace "NAMESPACE" (include "zen-lead.namespace" $) | replace "REPLICAS" $replicas | trim }}
 {{- $labels := merge (dict "severity" ($change.severity | default .severity)) (deepCopy ($.Values.prometheusRule.alertLabels | default dict)) }}
 {{- $annotations := dict "summary" .summary "description" (.description | replace "REPLICAS" $replicas) "runbook_url" (printf "%s/%s.md" $runbooks .alert) }}
 {{- $rules = append $rules (dict "alert" .alert "expr" $expr "for" ($change.for | default .for) "labels" $labels "annotations" $annotations) }}
