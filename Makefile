@@ -98,7 +98,7 @@ demo-down: bin/helm ## Remove every trace of the demo, and the throw-away cluste
 
 ## @category Test
 
-# Row of the benchmark to run; empty: all.
+# Row of the benchmark, or rows of the failure matrix (a regular expression), to run; empty: all.
 ROW ?=
 
 # Each part needs no more than its own tools. `make -j` is of no use: one part already takes all cores.
@@ -111,7 +111,7 @@ RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 .PHONY: test-unit
 test-unit: ## Unit tests, with the race detector.
 	@[[ -n "$(RACE)" ]] || echo "no C compiler: testing without the race detector (Debian: apt-get install gcc libc6-dev)"
-	go test $(RACE) ./src/... ./test/demo/... ./test/e2e/... ./test/traffic/...
+	go test $(RACE) ./src/... ./test/demo/... ./test/e2e/harness/... ./test/traffic/...
 	cd ci/tools && go test ./...
 	cd ci/cluster/node && CGO_ENABLED=0 go test -trimpath ./podnet # the flags of its build, for the build cache's sake
 
@@ -121,8 +121,28 @@ test-integration: bin/helm ## The controller on a real API server; the first run
 	  KUBEBUILDER_ASSETS="$$assets" go test $(RACE) -count=1 -timeout 20m ./test/integration/...
 
 .PHONY: test-e2e
-test-e2e: bin/helm ## The demo on real nodes, twice; where the machine cannot run them it says why not.
+test-e2e: bin/helm $(if $(filter kind,$(CLUSTER)),bin/kind bin/image) ## The demo on real nodes, twice, and the failure matrix but for its slow rows; where the machine cannot, it says why.
 	@test/e2e/demo.sh
+
+.PHONY: e2e
+e2e: bin/helm $(if $(filter kind,$(CLUSTER)),bin/kind bin/image) ## The failure matrix on real nodes under traffic; ROW=<regexp> for some rows. Leaves the cluster up.
+	@test/e2e/e2e.sh '$(ROW)'
+
+.PHONY: failover-report
+failover-report: ## Write the table of docs/failover.md from what make e2e measured.
+	go run ./test/e2e/report .cluster/e2e-results.jsonl docs/failover.md
+
+.PHONY: ct-lint
+ct-lint: bin/ct bin/helm ## chart-testing: lint the chart; wants yamllint.
+	@ci/ct.sh lint
+
+.PHONY: ct-install
+ct-install: bin/ct bin/helm cluster-up images ## chart-testing: install, test and upgrade the chart for every values file in its ci directory, on the throw-away cluster.
+	@ci/cluster/load.sh bin/images/zen-lead.tar bin/images/agnhost.tar
+	@ci/ct.sh install
+
+.PHONY: ct
+ct: ct-lint ct-install ## Both.
 
 .PHONY: test-chart
 test-chart: bin/helm ## The chart, rendered for every values file in its ci directory.

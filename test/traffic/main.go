@@ -3,6 +3,8 @@
 //
 //	traffic --duration 30s dns=http://my-app-leader/hostname clusterip=http://10.96.0.17/hostname
 //
+// In its container `traffic stop` ends the client that runs there, which then reports what it saw.
+//
 // Names are resolved for each request by Go's own resolver, without a cache and by the rules of resolv.conf: in a pod a
 // name with fewer than five dots is tried with the search domains first, two queries (A and AAAA) a try. A name that
 // ends with a dot is asked for once, as is the bare name of a Service in the client's own namespace.
@@ -33,6 +35,9 @@ func main() {
 
 // run returns 0 also when requests failed: to judge what was seen is the reader's part.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 1 && args[0] == "stop" {
+		return stop(stderr)
+	}
 	plans, duration, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -52,6 +57,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	clients.Wait()
 	if err := writer.Close(); err != nil {
 		_, _ = fmt.Fprintln(stderr, "traffic:", err)
+		return 1
+	}
+	return 0
+}
+
+// stop ends the client that is the container's first process: the image holds no other program that could.
+func stop(stderr io.Writer) int {
+	if err := syscall.Kill(1, syscall.SIGTERM); err != nil {
+		_, _ = fmt.Fprintln(stderr, "traffic: failed to stop the client:", err)
 		return 1
 	}
 	return 0

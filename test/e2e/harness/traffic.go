@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -168,6 +169,15 @@ func whyNotReady(pod *corev1.Pod) string {
 		return "it runs, and is not ready"
 	}
 	return "the pod is pending"
+}
+
+// Stop tells the client to end; it then reports what it saw.
+func (c TrafficClient) Stop(ctx context.Context) error {
+	command := exec.CommandContext(ctx, "kubectl", "--namespace", c.Namespace, "exec", c.Name, "--", "/traffic", "stop")
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("failed to stop traffic client %s/%s: %w\n%s", c.Namespace, c.Name, err, out)
+	}
+	return nil
 }
 
 // Collect waits until the client has ended by itself and returns what it saw, one run for each target.

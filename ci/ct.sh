@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# chart-testing (ct) on the chart: ci/ct.sh lint|install
+#   lint      helm lint, yamllint and the check that the version grew, for every values file in the chart's ci directory
+#   install   for every values file, in a namespace that enforces Pod Security "restricted": install, helm test; and the
+#             upgrade from the previous chart, with helm test before and after. Wants the cluster of make cluster-up with
+#             the images loaded.
+# ct compares with a branch of a remote. It runs in a scratch repository of two commits, so that it needs no network and
+# says the same in a fresh clone: the chart of the newest version tag, or, while there is none, this chart under a
+# pre-release version and with another pod annotation, so that the upgrade replaces the pods; then the chart as it is now.
+set -euo pipefail
+# shellcheck source=cluster/env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/cluster/env.sh"
+cd "$ROOT"
+
+NAMESPACE=zen-lead-ct
+CHART=charts/zen-lead
+WORK=
+
+clean_up() {
+  if [[ -n $WORK ]]; then rm -rf --one-file-system "$WORK"; fi
+  if [[ ${MODE:-} == install ]] && answers; then
+    kubectl delete namespace "$NAMESPACE" --ignore-not-found --timeout=2m >/dev/null
+    kubectl delete --ignore-not-found -f "$WORK.crds" >/dev/null 2>&1 || true
+  fi
+  [[ -z $WORK ]] || rm -f "$WORK.crds"
+}
+
+answers() { have kubectl && kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; }
+
+scratch_git() { git -C "$WORK/repo" -c user.name=ct -c user.email=ct@localhost -c commit.gpgsign=false "$@"; }
+
+commit() {
+  scratch_git add --all --force
+  scratch_git commit --quiet --message "$1"
+}
+
+previous_chart() {
+  local tag
+  tag=$(git tag --list 'v*' --sort=-version:refname | head -n 1)
+  if [[ -n $tag ]]; then
+    git archive "$tag" "$CHART" | tar -x -C "$WORK/repo"
+    say "the previous chart is that of tag $tag"
+    return
+  fi
+  mkdir -p "$WORK/repo/charts"
+  cp -r "$CHART" "$WORK/repo/charts/"
+  sed -i 's/^version: .*/&-previous.0/' "$WORK/repo/$CHART/Chart.yaml"
+  sed -i 's/^podAnnotations: {}/podAnnotations: {example.com\/chart: previous}/' "$WORK/repo/$CHART/values.yaml"
+  say "no version is released yet: the previous chart is this one as $(awk '$1 == "version:" {print $2}' "$WORK/repo/$CHART/Chart.yaml"), with another pod annotation"
+}
+
+make_repository() {
+  WORK=$(mktemp -d)
+  git init --quiet --initial-branch=main "$WORK/repo"
+  previous_chart
+  commit previous
+  scratch_git update-ref refs/remotes/origin/main HEAD
+  rm -rf "${WORK:?}/repo/charts"
+  mkdir -p "$WORK/repo/charts"
+  cp -r "$CHART" "$WORK/repo/charts/"
+  cp ct.yaml "$WORK/repo/"
+  commit current
+}
+
+run_ct() { (cd "$WORK/repo" && GIT_CONFIG_GLOBAL=/dev/null ct "$@"); }
+
+lint() {
+  have yamllint || die "yamllint is not on the PATH, and ct lint needs it" "Install it: apt-get install yamllint, or pip install yamllint"
+  # Chart.yaml against a schema takes yamale, which Debian does not package; helm lint and Artifact Hub's rules read it too.
+  run_ct lint --config ct.yaml --lint-conf "$ROOT/ci/lintconf.yaml" --validate-chart-schema=false
+}
+
+install() {
+  local crds
+  answers || die "the cluster does not answer" "Run: make cluster-up images, then ci/cluster/load.sh bin/images/{zen-lead,agnhost}.tar"
+  crds=$(ci/prometheus.sh crds | tail -n 1)
+  cat "$crds"/*servicemonitors.yaml <(echo ---) "$crds"/*prometheusrules.yaml >"$WORK.crds"
+  kubectl apply --server-side -f "$WORK.crds" >/dev/null
+  kubectl wait --for=condition=Established --timeout=60s -f "$WORK.crds" >/dev/null
+  kubectl create namespace "$NAMESPACE" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+  kubectl label namespace "$NAMESPACE" --overwrite pod-security.kubernetes.io/enforce=restricted >/dev/null
+  run_ct install --config ct.yaml --namespace "$NAMESPACE"
+}
+
+MODE=${1:-}
+case $MODE in
+  lint | install) ;;
+  *) die "usage: ci/ct.sh lint|install" ;;
+esac
+# shellcheck disable=SC2034 # lib.sh calls it
+ON_INTERRUPT=clean_up
+trap clean_up EXIT
+have ct || die "ct is not built" "Run: make bin/ct"
+make_repository
+"$MODE"
