@@ -43,6 +43,7 @@ type row struct {
 	traffic   harness.TrafficClient
 	result    harness.Result
 	started   time.Time
+	answered  time.Time // when each target of the client had answered
 	event     time.Time
 	before    harness.Leadership
 	marked    int
@@ -149,6 +150,7 @@ func (r *row) send() {
 	defer cancel()
 	_, err := r.traffic.Start(limited, r.client)
 	require.NoError(r, err)
+	r.answered = time.Now()
 	r.pause(2 * time.Second)
 }
 
@@ -197,7 +199,7 @@ func (r *row) collect() harness.ClientView {
 	for _, target := range r.traffic.Targets {
 		i := slices.IndexFunc(runs, func(run report.Run) bool { return run.Target == target.Name })
 		require.GreaterOrEqual(r, i, 0, "what was seen of %s", target.Name)
-		r.result.Clients = append(r.result.Clients, harness.View(runs[i]))
+		r.result.Clients = append(r.result.Clients, harness.View(runs[i], r.answered))
 	}
 	r.countMoves()
 	view := r.result.Clients[0]

@@ -34,9 +34,14 @@ type ClientView struct {
 	AnsweredBy []string `json:"answered_by"`
 }
 
-// View sums a run up. Of a Service that spreads its connections the pods are named once, as their order means nothing.
-func View(run report.Run) ClientView {
+// View sums a run up from a moment on: before it the client's own proxy may not have heard of the Services yet. Of a Service that spreads its connections the pods are named once, as their order means nothing.
+func View(run report.Run, from time.Time) ClientView {
 	v := ClientView{Target: run.Target, Sent: run.Summary.Sent, Failed: run.Summary.Failed, LongestGap: run.Summary.LongestGap, Late: run.Summary.Late}
+	for _, failure := range run.Failures {
+		if failure.Start.Before(from) {
+			v.Sent, v.Failed = v.Sent-1, v.Failed-1
+		}
+	}
 	for _, segment := range run.Segments {
 		if n := len(v.AnsweredBy); n == 0 || v.AnsweredBy[n-1] != segment.AnsweredBy {
 			v.AnsweredBy = append(v.AnsweredBy, segment.AnsweredBy)
