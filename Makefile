@@ -121,7 +121,7 @@ test-integration: bin/helm ## The controller on a real API server; the first run
 	  KUBEBUILDER_ASSETS="$$assets" go test $(RACE) -count=1 -timeout 20m ./test/integration/...
 
 .PHONY: test-e2e
-test-e2e: bin/helm $(if $(filter kind,$(CLUSTER)),bin/kind bin/image) ## The demo on real nodes, twice, and the failure matrix but for its slow rows; where the machine cannot, it says why.
+test-e2e: bin/helm ## The demo on real nodes, twice; where the machine cannot run them it says why not.
 	@test/e2e/demo.sh
 
 .PHONY: e2e

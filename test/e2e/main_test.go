@@ -41,8 +41,8 @@ type environment struct {
 // scenario is a row of the failure matrix.
 type scenario struct {
 	name string
-	// breaksNodes: not on a cluster that is not ours. slow: not in `make test`. alone: other rows would suffer; these run
-	// first, the others after them, two at a time in `make test` and one at a time where it is measured.
+	// breaksNodes: not on a cluster that is not ours. slow: takes minutes, test/e2e/e2e.sh --fast leaves it out. alone: other
+	// rows would suffer; these run first, the others after them, two at a time with --fast and one at a time otherwise.
 	breaksNodes, slow, alone bool
 	run                      func(*row)
 }
