@@ -47,7 +47,7 @@ func chartLifecycle(r *row) {
 	r.helm.Version = ""
 	r.fail(func() { require.NoError(r, helm.UpgradeE(r, r.helm, "e2e/zen-lead", release)) })
 	require.NoError(r, helm.RollbackE(r, r.helm, release, "1"))
-	require.NoError(r, helm.DeleteE(r, r.helm, release, false))
+	require.NoError(r, helm.DeleteE(r, r.helm, release, true))
 	r.kubectl("wait", "pod", "--selector", "app.kubernetes.io/name=zen-lead", "--for", "delete", "--timeout", "1m")
 	r.kubectl("get", "service", app+api.LeaderSuffix)
 	r.install("e2e/zen-lead", nil)
@@ -58,7 +58,7 @@ func chartLifecycle(r *row) {
 	assert.Equal(r, r.before.UID, last.UID, "the leader")
 	assert.Equal(r, epoch, last.Epoch, "the epoch")
 
-	require.NoError(r, helm.DeleteE(r, r.helm, release, false))
+	require.NoError(r, helm.DeleteE(r, r.helm, release, true))
 	// What NOTES.txt says removes what an uninstallation leaves.
 	r.kubectl("delete", "endpointslices", "--selector", "endpointslice.kubernetes.io/managed-by=zen-lead")
 	r.kubectl("delete", "services", "--selector", "app.kubernetes.io/managed-by=zen-lead")
@@ -70,7 +70,7 @@ func chartLifecycle(r *row) {
 func helmTest(r *row) {
 	r.install(r.path("charts", "zen-lead"), nil)
 	test := func() (string, error) {
-		return r.command(r.ctx, "helm", "test", release, "--namespace", r.namespace, "--timeout", "30s")
+		return r.command(r.ctx, "helm", "test", release, "--namespace", r.namespace, "--timeout", "20s")
 	}
 	out, err := test()
 	require.NoError(r, err, out)

@@ -86,7 +86,7 @@ func table(rows []harness.Result) string {
 		if len(r.Clients) == 2 {
 			leader, plain := r.Clients[0], r.Clients[1]
 			fmt.Fprintf(&b, "| %s | %d | %d | %s | %s | %d | %d of %d | %s |\n", r.Row, leader.Sent, leader.Failed,
-				short(leader.LongestGap.Duration()), short(r.ToSlice.Duration()), r.Moves, plain.Failed, plain.Sent, verdict(r))
+				short(leader.LongestGap.Duration()), toSlice(r), r.Moves, plain.Failed, plain.Sent, verdict(r))
 		}
 	}
 	b.WriteString("\n")
@@ -101,12 +101,15 @@ func verdict(r harness.Result) string {
 }
 
 func short(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "-"
-	case d < time.Second:
+	if d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())
-	default:
-		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func toSlice(r harness.Result) string {
+	if r.Moves == 0 {
+		return "-"
+	}
+	return short(r.ToSlice.Duration())
 }
