@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/test/e2e/harness"
@@ -177,14 +176,6 @@ func (r *row) pause(d time.Duration) {
 	case <-r.ctx.Done():
 	case <-time.After(d):
 	}
-}
-
-func (r *row) eventually(what string, condition func(context.Context) bool) {
-	r.Helper()
-	err := wait.PollUntilContextTimeout(r.ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		return condition(ctx), nil
-	})
-	require.NoError(r, err, what)
 }
 
 // collect ends the traffic, sums up what was seen and returns what the client saw of the leader Service.

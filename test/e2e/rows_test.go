@@ -60,9 +60,9 @@ func nodeDrained(r *row) {
 // a request that is under way before it exits, and listens no more.
 func leaderStopsListening(r *row) {
 	r.start()
-	r.ask(r.before.Pod, "/exit?wait=5m&code=0", false)
+	r.ask(r.before.Pod, "/exit?wait=5m&code=0")
 	r.pause(time.Second)
-	r.fail(func() { r.ask(r.before.Pod, "/exit?timeout=5m&code=0", false) })
+	r.fail(func() { r.ask(r.before.Pod, "/exit?timeout=5m&code=0") })
 	r.leader(r.before.UID)
 	r.pause(3 * time.Second)
 	r.recovered()
@@ -70,7 +70,7 @@ func leaderStopsListening(r *row) {
 
 func leaderCrashes(r *row) {
 	r.start()
-	r.fail(func() { r.ask(r.before.Pod, "/exit?code=1", false) })
+	r.fail(func() { r.ask(r.before.Pod, "/exit?code=1") })
 	r.leader(r.before.UID)
 	r.pause(3 * time.Second)
 	r.recovered()
@@ -94,17 +94,10 @@ func (r *row) recovered() {
 	assert.NotEqual(r, r.before.Pod, view.AnsweredBy[len(view.AnsweredBy)-1], "who answers in the end")
 }
 
-// ask sends a request to a pod by way of the API server; one that is not waited for goes on in the background.
-func (r *row) ask(pod, path string, wait bool) {
-	request := func() {
-		uri := "/api/v1/namespaces/" + r.namespace + "/pods/" + pod + ":8080/proxy" + path
-		_, _ = r.client.CoreV1().RESTClient().Get().RequestURI(uri).DoRaw(r.ctx)
-	}
-	if wait {
-		request()
-		return
-	}
-	go request()
+// ask sends a request to a pod by way of the API server, and does not wait for the answer: there may be none.
+func (r *row) ask(pod, path string) {
+	uri := "/api/v1/namespaces/" + r.namespace + "/pods/" + pod + ":8080/proxy" + path
+	go func() { _, _ = r.client.CoreV1().RESTClient().Get().RequestURI(uri).DoRaw(r.ctx) }()
 }
 
 // kill ends a pod's only container from within its node, with no warning to anybody.
