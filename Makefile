@@ -153,6 +153,11 @@ test-monitoring: build bin/helm bin/promtool bin/prometheus ## Alerts, runbooks,
 	@assets="$$(ci/envtest.sh)" && echo "go test ./test/monitoring/..." && \
 	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 10m ./test/monitoring/...
 
+.PHONY: dashboard-picture
+dashboard-picture: build bin/helm bin/promtool bin/prometheus ## Draw docs/images/dashboard.svg from what the dashboard's queries give in a scene of two minutes.
+	@assets="$$(ci/envtest.sh)" && KUBEBUILDER_ASSETS="$$assets" ZEN_LEAD_PICTURE=$(CURDIR)/docs/images/dashboard.svg \
+	  go test -count=1 -timeout 10m -run TestDashboard ./test/monitoring
+
 .PHONY: bench
 bench: ## Measure against the physical limit and the EndpointSlice controller; ROW=serial for one row (bin/bench -help lists them).
 	@test/bench/bench.sh $(if $(ROW),-row $(ROW))

@@ -26,13 +26,14 @@ func readDashboard(t *testing.T) *picture.Dashboard {
 }
 
 // TestDashboard asks every query of the dashboard, of its variables and of the alerts while leaders fail over, and runs
-// the commands of the runbooks.
+// the commands of the runbooks. With ZEN_LEAD_PICTURE=FILE it goes on for two minutes and draws the dashboard.
 func TestDashboard(t *testing.T) {
 	plane, err := harness.StartControlPlane(context.Background())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, plane.Stop()) })
 	s := startScene(t, plane)
 
+	began := time.Now()
 	s.play()
 	s.scraped(`sum(zen_lead_drift_repairs_total{kind="Service"})`, 1)
 	s.scraped(`sum(zen_lead_suppressed_switches_total{service="sticky"})`, 1)
@@ -42,6 +43,10 @@ func TestDashboard(t *testing.T) {
 	t.Run("Variables", func(t *testing.T) { testVariables(t, s, dashboard) })
 	t.Run("Alerts", func(t *testing.T) { testAlertExpressions(t, s) })
 	t.Run("Runbooks", func(t *testing.T) { testRunbookCommands(t, s, plane) })
+	t.Run("Picture", func(t *testing.T) { testPicture(t, s, dashboard, began) })
+	if file := os.Getenv("ZEN_LEAD_PICTURE"); file != "" {
+		draw(t, s, dashboard, began, file)
+	}
 }
 
 // testQueries: every query has data, no value that is none, and the labels that its legend names.
@@ -103,6 +108,7 @@ func testNumbers(t *testing.T, s *scene, dashboard *picture.Dashboard) {
 	assert.Len(t, moved, 2)
 	assert.Less(t, s.value(grafana(dashboard.Panel("From the pod's event to the written slice").Targets[0].Expr)), 5.0)
 	assert.EqualValues(t, 1, s.value("count(count by (pod) (zen_lead_leader_ready))"), "the standby reports no Service")
+	s.scraped(grafana(dashboard.Panel("Queue").Targets[0].Expr), 0)
 	one := s.chosen(dashboard.Panel("Changes of leader by reason").Targets[0].Expr, "flap")
 	assert.EqualValues(t, flaps, s.value(one), "the variables choose")
 }

@@ -144,6 +144,11 @@ func grafana(expr string) string {
 	return strings.NewReplacer("$__rate_interval", "10m", "$__range", "20m", "$job", ".*", "$namespace", ".*", "$service", ".*").Replace(expr)
 }
 
+// quick is grafana with windows for a scene of two minutes.
+func quick(expr string) string {
+	return grafana(strings.NewReplacer("$__rate_interval", "8s", "$__range", "2m").Replace(expr))
+}
+
 // chosen fills in one job, one namespace and one Service.
 func (s *scene) chosen(expr, service string) string {
 	return grafana(strings.NewReplacer("$job", "zen-lead-metrics", "$namespace", s.Namespace, "$service", service).Replace(expr))
