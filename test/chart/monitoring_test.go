@@ -236,10 +236,10 @@ func knownMetrics(t *testing.T) map[string]bool {
 	return known
 }
 
-// metricsOf are the names of metrics in a PromQL expression: what is left without strings, matchers, ranges, lists of
+// metricsOf are the names of metrics in a PromQL expression: what is left without strings, variables, matchers, ranges, lists of
 // labels, functions, keywords and numbers.
 func metricsOf(expr string) []string {
-	for _, pattern := range []string{`"[^"]*"`, `\{[^}]*\}`, `\[[^\]]*\]`, `\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)`, `\b\w+\s*\(`} {
+	for _, pattern := range []string{`"[^"]*"`, `\$\w+`, `\{[^}]*\}`, `\[[^\]]*\]`, `\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)`, `\b\w+\s*\(`} {
 		expr = regexp.MustCompile(pattern).ReplaceAllString(expr, " ")
 	}
 	var names []string
