@@ -115,6 +115,12 @@ test-unit: ## Unit tests, with the race detector.
 	cd ci/tools && go test ./...
 	cd ci/cluster/node && CGO_ENABLED=0 go test -trimpath ./podnet # the flags of its build, for the build cache's sake
 
+# Ten thousand histories, the same each time; a failure names its seed and prints its story.
+.PHONY: test-simulation
+test-simulation: ## Random histories of a simulated API server, caches, clocks and controllers; not in make test yet.
+	go test ./test/simulation -run 'TestStories|TestRollouts' -rapid.checks=2000
+	go test ./test/simulation -run TestHistories -rapid.checks=10000
+
 .PHONY: test-integration
 test-integration: bin/helm ## The controller on a real API server; the first run may compile Kubernetes.
 	@assets="$$(ci/envtest.sh)" && echo "go test $(RACE) ./test/integration/..." && \
