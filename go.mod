@@ -3,7 +3,7 @@ module github.com/kube-zen/zen-lead
 go 1.26.0
 
 require (
-	github.com/ProtonMail/go-crypto v1.4.1 // tests sign the chart with a key that they make
+	github.com/ProtonMail/go-crypto v1.4.1 // tests sign the chart with a key that they make, by Helm's own OpenPGP library
 	github.com/go-logr/logr v1.4.4 // the logger type of controller-runtime
 	github.com/google/go-containerregistry v0.22.1 // tests push the chart to its registry in memory
 	github.com/gruntwork-io/terratest v0.56.0
