@@ -3,7 +3,10 @@
 //
 //	traffic --duration 30s dns=http://my-app-leader/hostname clusterip=http://10.96.0.17/hostname
 //
-// In its container `traffic stop` ends the client that runs there, which then reports what it saw.
+// A target may also be held+http://, one connection that is kept, or udp://HOST:PORT.
+//
+// In its container `traffic stop` ends the client that runs there, which then reports what it saw. `traffic serve` is the
+// other end, an application to be failed: see package app; with --elect it holds an election of its own: see package elected.
 //
 // Names are resolved for each request by Go's own resolver, without a cache and by the rules of resolv.conf: in a pod a
 // name with fewer than five dots is tried with the search domains first, two queries (A and AAAA) a try. A name that
@@ -35,8 +38,11 @@ func main() {
 
 // run returns 0 also when requests failed: to judge what was seen is the reader's part.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 1 && args[0] == "stop" {
+	switch {
+	case len(args) == 1 && args[0] == "stop":
 		return stop(stderr)
+	case len(args) > 0 && args[0] == "serve":
+		return serve(ctx, args[1:], stderr)
 	}
 	plans, duration, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
@@ -81,7 +87,7 @@ func parse(args []string, stderr io.Writer) ([]plan, time.Duration, error) {
 	flags := flag.NewFlagSet("traffic", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		_, _ = fmt.Fprintln(stderr, "usage: traffic [flags] NAME=http://HOST[:PORT]/PATH ...")
+		_, _ = fmt.Fprintln(stderr, "usage: traffic [flags] NAME=[held+]http://HOST[:PORT]/PATH|udp://HOST:PORT ...\n       traffic stop\n       traffic serve [flags]")
 		flags.PrintDefaults()
 	}
 	duration := flags.Duration("duration", time.Minute, "how long to send requests, at most 1h; SIGTERM ends it sooner")
@@ -114,7 +120,7 @@ func parseTargets(args []string, config client.Config) ([]plan, error) {
 			return nil, fmt.Errorf("target %q: must be NAME=URL, with a name of its own", arg)
 		}
 		seen[name] = true
-		ask, err := client.HTTP(url)
+		ask, err := client.New(url)
 		if err != nil {
 			return nil, fmt.Errorf("target %q: %w", name, err)
 		}

@@ -43,6 +43,9 @@ func TestWrongArguments(t *testing.T) {
 		{[]string{"--duration=25h", "a=http://x/"}, "at most 1h"},
 		{[]string{"--interval=1us", "a=http://x/"}, "interval"},
 		{[]string{"--no-such-flag"}, "no-such-flag"},
+		{[]string{"serve", "--no-such-flag"}, "no-such-flag"},
+		{[]string{"serve", "--listen=nowhere"}, "failed to listen on nowhere"},
+		{[]string{"serve", "something"}, "unexpected argument"},
 	} {
 		var stdout, stderr bytes.Buffer
 		assert.Equal(t, 2, run(t.Context(), c.args, &stdout, &stderr), c.args)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 
@@ -57,13 +56,14 @@ func HTTP(url string) (Ask, error) {
 // Classify tells the class of a failed request.
 func Classify(err error) report.Class {
 	var dns *net.DNSError
+	var network net.Error
 	switch {
 	// Before the others: a look-up that times out, or is refused by the DNS server, is a failure of DNS.
 	case errors.As(err, &dns):
 		return report.DNS
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return report.Refused
-	case errors.Is(err, context.DeadlineExceeded), os.IsTimeout(err):
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return report.Timeout
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return report.Reset
