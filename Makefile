@@ -159,6 +159,11 @@ test-monitoring: build bin/helm bin/promtool bin/prometheus ## Alerts, runbooks,
 	@assets="$$(ci/envtest.sh)" && echo "go test ./test/monitoring/..." && \
 	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 10m ./test/monitoring/...
 
+.PHONY: test-docs
+test-docs: build bin/helm ## What the pages say, every command that they show, and the examples, on a real API server with played nodes.
+	@assets="$$(ci/envtest.sh)" && echo "go test ./test/docs/..." && \
+	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 15m ./test/docs/...
+
 .PHONY: dashboard-picture
 dashboard-picture: build bin/helm bin/promtool bin/prometheus ## Draw docs/images/dashboard.svg from what the dashboard's queries give in a scene of two minutes.
 	@assets="$$(ci/envtest.sh)" && KUBEBUILDER_ASSETS="$$assets" ZEN_LEAD_PICTURE=$(CURDIR)/docs/images/dashboard.svg \
@@ -177,5 +182,5 @@ verify: bin/helm bin/staticcheck bin/actionlint bin/helm-docs bin/helm-values-sc
 	@ci/verify.sh
 
 .PHONY: generate
-generate: bin/helm-docs bin/helm-values-schema-json ## Write the chart's README and values schema from values.yaml.
+generate: bin/helm-docs bin/helm-values-schema-json ## Write the chart's README and values schema from values.yaml, and docs/reference from the code.
 	@ci/generate.sh
