@@ -135,8 +135,8 @@ e2e: bin/helm $(if $(filter kind,$(CLUSTER)),bin/kind bin/image) ## The failure 
 	@test/e2e/e2e.sh '$(ROW)'
 
 .PHONY: failover-report
-failover-report: ## Write the table of docs/failover.md from what make e2e measured.
-	go run ./test/e2e/report .cluster/e2e-results.jsonl docs/failover.md
+failover-report: ## Write the table of docs/failover.md, and draw its picture, from what make e2e measured.
+	go run ./test/e2e/report .cluster/e2e-results.jsonl docs/failover.md docs/images/failover.svg
 
 .PHONY: ct-lint
 ct-lint: bin/ct bin/helm ## chart-testing: lint the chart; wants yamllint.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -82,6 +83,28 @@ func schedulable(node *corev1.Node) bool {
 		}
 	}
 	return false
+}
+
+// Family tells the IP families of a cluster, from the addresses that its nodes have for pods: ipv4, ipv6 or dual.
+func Family(ctx context.Context, client kubernetes.Interface) (string, error) {
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", fmt.Errorf("failed to list nodes: %w", err)
+	}
+	var v4, v6 bool
+	for _, node := range nodes.Items {
+		for _, cidr := range node.Spec.PodCIDRs {
+			six := strings.Contains(cidr, ":")
+			v4, v6 = v4 || !six, v6 || six
+		}
+	}
+	switch {
+	case v4 && v6:
+		return "dual", nil
+	case v6:
+		return "ipv6", nil
+	}
+	return "ipv4", nil
 }
 
 // Delete deletes a pod gracefully, and tells when the request was sent and when the API server had accepted it: what

@@ -57,6 +57,20 @@ func ready(pod *corev1.Pod) bool {
 	})
 }
 
+// Replaced tells whether so many pods of a label selector are Ready and none of them goes.
+func Replaced(ctx context.Context, client kubernetes.Interface, namespace, selector string, n int) (bool, error) {
+	pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return false, fmt.Errorf("failed to list pods of namespace %s: %w", namespace, err)
+	}
+	for _, pod := range pods.Items {
+		if !ready(&pod) || pod.DeletionTimestamp != nil {
+			return false, nil
+		}
+	}
+	return len(pods.Items) == n, nil
+}
+
 func gatherLogs(ctx context.Context, file func(string) string, namespace string) error {
 	names, err := exec.CommandContext(ctx, "kubectl", "--namespace", namespace, "get", "pods", "--output", "name").Output()
 	if err != nil {

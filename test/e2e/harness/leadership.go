@@ -59,10 +59,15 @@ type Recorder struct {
 
 // Record starts a recording for the leader Service called leaderService, which ends with ctx.
 func Record(ctx context.Context, client kubernetes.Interface, namespace, leaderService string) (*Recorder, error) {
+	return RecordSlices(ctx, client, namespace, discoveryv1.LabelServiceName+"="+leaderService)
+}
+
+// RecordSlices starts a recording of all slices that a label selector selects.
+func RecordSlices(ctx context.Context, client kubernetes.Interface, namespace, selector string) (*Recorder, error) {
 	r := &Recorder{terminating: map[types.UID]bool{}}
 	// Two factories, as the label selector is the slices' alone.
 	ofSlices := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = discoveryv1.LabelServiceName + "=" + leaderService }))
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
 	ofPods := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace))
 
 	_, errSlices := ofSlices.Discovery().V1().EndpointSlices().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{

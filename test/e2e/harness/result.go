@@ -14,9 +14,15 @@ import (
 // Result is what a row of the failure matrix showed.
 type Result struct {
 	Row     string       `json:"row"`
+	Run     string       `json:"run"` // the same for all rows of one call of make e2e
+	Family  string       `json:"ip_family"`
 	At      time.Time    `json:"at"`
+	Load    float64      `json:"load"` // of the machine, when the row began; negative if unknown
 	Passed  bool         `json:"passed"`
 	Clients []ClientView `json:"clients"`
+	Tracks  []Track      `json:"tracks,omitempty"`
+	// Notes are what else was measured, in words.
+	Notes []string `json:"notes,omitempty"`
 	// ToSlice is from the event that the test made to the watch's delivery of the next leader; negative if there was none.
 	ToSlice report.Millis `json:"event_to_slice_ms"`
 	Moves   int           `json:"leader_moves"`
