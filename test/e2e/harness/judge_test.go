@@ -8,8 +8,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/test/traffic/report"
@@ -94,4 +98,40 @@ func TestViewLeavesOutWhatFailedBeforeTheServicesWereKnown(t *testing.T) {
 		require.NoError(t, Result{Row: "row", Clients: []ClientView{v}}.Append(path))
 	}
 	assert.FileExists(t, path)
+}
+
+func TestFamilyIsThatOfTheNodesPods(t *testing.T) {
+	for want, cidrs := range map[string][]string{
+		"ipv4": {"10.244.0.0/24"}, "ipv6": {"fd00:10:244::/64"}, "dual": {"10.244.0.0/24", "fd00:10:244::/64"},
+	} {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: corev1.NodeSpec{PodCIDRs: cidrs}}
+		got, err := Family(t.Context(), fake.NewClientset(node))
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+}
+
+func TestReplacedWaitsForThoseThatComeAndThoseThatGo(t *testing.T) {
+	pod := func(name string, ready corev1.ConditionStatus) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: map[string]string{"app": "a"}},
+			Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+		}
+	}
+	going := pod("going", corev1.ConditionTrue)
+	now := metav1.Now()
+	going.DeletionTimestamp, going.Finalizers = &now, []string{"example.com/wait"}
+	for _, c := range []struct {
+		pods []runtime.Object
+		want bool
+	}{
+		{[]runtime.Object{pod("a", corev1.ConditionTrue), pod("b", corev1.ConditionTrue)}, true},
+		{[]runtime.Object{pod("a", corev1.ConditionTrue)}, false},
+		{[]runtime.Object{pod("a", corev1.ConditionTrue), pod("b", corev1.ConditionFalse)}, false},
+		{[]runtime.Object{pod("a", corev1.ConditionTrue), going}, false},
+	} {
+		got, err := Replaced(t.Context(), fake.NewClientset(c.pods...), "ns", "app=a", 2)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, got, "%d pods", len(c.pods))
+	}
 }
