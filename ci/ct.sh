@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# chart-testing (ct) on the chart: ci/ct.sh lint|install
+# chart-testing (ct) on the chart: ci/ct.sh lint|install [--values NAME[,NAME...]]
 #   lint      helm lint, yamllint and the check that the version grew, for every values file in the chart's ci directory
 #   install   for every values file, in a namespace that enforces Pod Security "restricted": install, helm test; and the
 #             upgrade from the previous chart, with helm test before and after. Wants the cluster of make cluster-up with
 #             the images loaded.
+#   --values  only these of the ci directory's values files: default,everything
 # ct compares with a branch of a remote. It runs in a scratch repository of two commits, so that it needs no network and
 # says the same in a fresh clone: the chart of the newest version tag, or, while there is none, this chart under a
 # pre-release version and with another pod annotation, so that the upgrade replaces the pods; then the chart as it is now.
@@ -49,16 +50,36 @@ previous_chart() {
   say "no version is released yet: the previous chart is this one as $(awk '$1 == "version:" {print $2}' "$WORK/repo/$CHART/Chart.yaml"), with another pod annotation"
 }
 
+# ct takes every values file that the chart has; those that are not asked for are left out of the scratch repository.
+only_asked_for() { # only_asked_for CHART-DIRECTORY
+  local file name
+  [[ -n $VALUES ]] || return 0
+  for file in "$1"/ci/*-values.yaml; do
+    name=$(basename "$file" -values.yaml)
+    [[ ,$VALUES, == *,$name,* ]] || rm -f "$file"
+  done
+}
+
+check_values() {
+  local name
+  for name in ${VALUES//,/ }; do
+    [[ -r $CHART/ci/$name-values.yaml ]] ||
+      die "there is no $CHART/ci/$name-values.yaml" "--values takes names of: $(cd "$CHART/ci" && echo *-values.yaml | sed 's/-values\.yaml//g')"
+  done
+}
+
 make_repository() {
   WORK=$(mktemp -d)
   git init --quiet --initial-branch=main "$WORK/repo"
   previous_chart
+  only_asked_for "$WORK/repo/$CHART"
   commit previous
   scratch_git update-ref refs/remotes/origin/main HEAD
   rm -rf "${WORK:?}/repo/charts"
   mkdir -p "$WORK/repo/charts"
   cp -r "$CHART" "$WORK/repo/charts/"
   cp ct.yaml "$WORK/repo/"
+  only_asked_for "$WORK/repo/$CHART"
   commit current
 }
 
@@ -82,10 +103,17 @@ install() {
   run_ct install --config ct.yaml --namespace "$NAMESPACE"
 }
 
-MODE=${1:-}
+usage() { die "usage: ci/ct.sh lint|install [--values NAME[,NAME...]]"; }
+
+MODE=${1:-} VALUES=
 case $MODE in
-  lint | install) ;;
-  *) die "usage: ci/ct.sh lint|install" ;;
+  lint | install) shift ;;
+  *) usage ;;
+esac
+case $#${1:-} in
+  0) ;;
+  2--values) VALUES=$2 && check_values ;;
+  *) usage ;;
 esac
 # shellcheck disable=SC2034 # lib.sh calls it
 ON_INTERRUPT=clean_up

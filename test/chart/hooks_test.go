@@ -35,7 +35,7 @@ func TestHelmTestOptsAServiceInAndAsksItsLeader(t *testing.T) {
 	assert.Equal(t, service.Spec.Selector, pods.Spec.Selector.MatchLabels)
 	assert.Subset(t, pods.Spec.Template.Labels, service.Spec.Selector)
 	assert.EqualValues(t, 2, *pods.Spec.Replicas)
-	assert.Equal(t, []string{"connect", "--timeout=2s", service.Name + "-leader:80"}, asking.Spec.Containers[0].Args)
+	assert.Equal(t, []string{"connect", "--timeout=2s", service.Annotations["zen-lead.io/leader-service-name"] + ":80"}, asking.Spec.Containers[0].Args)
 	server := pods.Spec.Template.Spec.Containers[0]
 	assert.Contains(t, server.Args, "--http-port="+service.Spec.Ports[0].TargetPort.String())
 	assert.Equal(t, service.Spec.Ports[0].TargetPort, server.ReadinessProbe.HTTPGet.Port)
