@@ -145,13 +145,41 @@ func TestNamesOfEverythingAreShortEnough(t *testing.T) {
 			seen := map[string]bool{}
 			for _, object := range decode(t, helm.RenderTemplate(t, v.options(), chartDir, longest, nil)) {
 				key := object.GetObjectKind().GroupVersionKind().Kind + " " + object.GetNamespace() + "/" + object.GetName()
-				assert.LessOrEqual(t, len(object.GetName()+leaderSuffix(object)), 63, key)
+				name, _ := strings.CutSuffix(object.GetName(), "."+namespace) // none of these kinds has a limit under 253
+				assert.LessOrEqual(t, len(name+leaderSuffix(object)), 63, key)
 				assert.False(t, seen[key], "%s is there twice", key)
 				seen[key] = true
 				for label, value := range object.GetLabels() {
 					assert.LessOrEqual(t, len(value), 63, "label %s of %s", label, key)
 				}
 			}
+		})
+	}
+}
+
+func TestReleasesOfOneNameInTwoNamespacesShareNothing(t *testing.T) {
+	monitoring := []string{
+		"metrics.secure.enabled", "true", "serviceMonitor", `{"enabled":true,"namespace":"monitoring"}`,
+		"prometheusRule", `{"enabled":true,"namespace":"monitoring"}`, "dashboard", `{"enabled":true,"namespace":"monitoring"}`, "tests.enabled", "false",
+	}
+	for name, v := range map[string]values{
+		"release":    set(monitoring...),
+		"cluster":    set(append(monitoring, "scope", `"cluster"`)...),
+		"namespaces": set(append(monitoring, "scope", `"namespaces"`, "namespaces", `["a","b"]`)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			owner := map[string]string{}
+			for _, in := range []string{"one", "two"} {
+				o := v.options()
+				o.KubectlOptions.Namespace = in
+				for _, object := range decode(t, helm.RenderTemplate(t, o, chartDir, release, nil)) {
+					key := object.GetObjectKind().GroupVersionKind().Kind + " " + object.GetNamespace() + "/" + object.GetName()
+					assert.Empty(t, owner[key], "%s belongs to both", key)
+					owner[key] = in
+				}
+			}
+			assert.Greater(t, len(owner), 20)
 		})
 	}
 }

@@ -80,7 +80,7 @@ func TestNotesDoNotWarnOfWhatIsInOrder(t *testing.T) {
 func TestNotesSayWhoMayScrapeAndHowToTest(t *testing.T) {
 	t.Parallel()
 	text := notes(t, set("metrics.secure.enabled", "true"))
-	assert.Contains(t, text, "kubectl create clusterrolebinding zen-lead-metrics-reader --clusterrole zen-lead-metrics-reader ")
+	assert.Contains(t, text, "kubectl create clusterrolebinding zen-lead-metrics-reader.zen-lead-system --clusterrole zen-lead-metrics-reader.zen-lead-system ")
 	assert.Contains(t, text, "helm test zen-lead --namespace zen-lead-system")
 	text = notes(t, set("tests.enabled", "false"))
 	assert.NotContains(t, text, "helm test")

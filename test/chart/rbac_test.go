@@ -66,9 +66,9 @@ func grants(t *testing.T, found objects) map[string][]rbacv1.PolicyRule {
 		require.Equal(t, "ClusterRole", b.RoleRef.Kind)
 		bind("*", "ClusterRole "+b.RoleRef.Name, b.Subjects)
 	}
-	if reader, found := roles["ClusterRole zen-lead-metrics-reader"]; found {
+	if reader, found := roles["ClusterRole zen-lead-metrics-reader."+namespace]; found {
 		require.Equal(t, []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}}, reader)
-		delete(roles, "ClusterRole zen-lead-metrics-reader")
+		delete(roles, "ClusterRole zen-lead-metrics-reader."+namespace)
 	}
 	require.Empty(t, roles, "roles that nobody is bound to")
 	return granted

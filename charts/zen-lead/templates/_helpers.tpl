@@ -27,6 +27,17 @@ Namespace of the controller.
 {{- end }}
 
 {{/*
+Name of an object. Takes a dict: "context" is the root; "suffix" follows the release's name (optional), "namespace" is
+the object's ("-" for none, the controller's if it is empty). Outside of the controller's namespace the name says which
+that is: two releases of one name in two namespaces share no object. A namespace has no dot in its name.
+*/}}
+{{- define "zen-lead.objectName" -}}
+{{- $home := include "zen-lead.namespace" .context }}
+{{- $elsewhere := ne (.namespace | default $home) $home }}
+{{- printf "%s%s%s" (include "zen-lead.fullname" .context) (.suffix | default "") (ternary (printf ".%s" $home) "" $elsewhere) }}
+{{- end }}
+
+{{/*
 Chart name and version, as a label value.
 */}}
 {{- define "zen-lead.chart" -}}
@@ -86,7 +97,7 @@ Metadata of an object. Takes a dict: "context" is the root; optional are "suffix
 */}}
 {{- define "zen-lead.metadata" -}}
 {{- $namespace := .namespace | default (include "zen-lead.namespace" .context) -}}
-name: {{ .name | default (printf "%s%s" (include "zen-lead.fullname" .context) (.suffix | default "")) | quote }}
+name: {{ .name | default (include "zen-lead.objectName" .) | quote }}
 {{- if ne $namespace "-" }}
 namespace: {{ $namespace | quote }}
 {{- end }}
