@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The demo as a test: twice, the second run timed; no request may fail. Then the commands of the README, on the same
-# cluster; then nothing may be left. Where the machine cannot run nodes it is skipped, with the reason. The failure matrix
-# is not among it yet: see make e2e.
+# The demo as a test: twice, the second run timed; no request may fail. Then, on the same cluster, the commands of the README
+# and the four rows of the failure matrix that it tells of (make e2e runs all); then nothing may be left. Where the machine
+# cannot run nodes it is skipped, with the reason.
 set -euo pipefail
 # shellcheck source=../../ci/cluster/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../ci/cluster/env.sh"
@@ -86,6 +86,16 @@ readme() {
   if test/docs/run.sh README.md; then pass "readme: its commands work"; else fail "readme"; fi
 }
 
+matrix() {
+  local start=$SECONDS
+  printf '=== RUN   failure-matrix\n'
+  if test/e2e/e2e.sh --fast; then
+    pass "failure-matrix: its fast rows, in $((SECONDS - start)) s"
+  else
+    fail "failure-matrix: its fast rows"
+  fi
+}
+
 clean_up() {
   if [[ $was_up == yes && ${CI:-} != true ]]; then
     skip "demo-down: the cluster was up before this test, and so is left up"
@@ -113,6 +123,7 @@ ON_INTERRUPT=clean_up
 if demo demo-first && demo demo-second; then
   second_start
   readme
+  matrix
 fi
 clean_up
 rm -f "$STATE"/demo-{first,second}.log{,.begun}

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/test/e2e/harness"
+	"github.com/kube-zen/zen-lead/test/traffic/elected"
 	"github.com/kube-zen/zen-lead/test/traffic/report"
 )
 
@@ -28,6 +31,12 @@ const (
 	app          = "my-app"
 	controlPlane = "zen-lead-control-plane"
 	patience     = 2 * time.Minute
+	interval     = 10 * time.Millisecond
+
+	// Names of the client's targets.
+	leaderService  = "leader-service"
+	plainService   = "plain-service"
+	electedService = "elected-service"
 )
 
 // row is one row of the matrix as it runs: a namespace that enforces Pod Security "restricted", the chart with its two
@@ -45,12 +54,22 @@ type row struct {
 	answered  time.Time // when each target of the client had answered
 	event     time.Time
 	before    harness.Leadership
-	marked    int
+	// also are targets beside the leader Service and the plain one.
+	also []harness.Target
+	// rival is the pod that leads by the usual way without zen-lead, where a row compares the two.
+	rival *victim
+	runs  []report.Run
+}
+
+// victim is a pod to be failed.
+type victim struct {
+	pod, node string
+	uid       types.UID
 }
 
 func newRow(ctx context.Context, t *testing.T, env *environment, name string) *row {
 	r := &row{T: t, environment: env, ctx: ctx, namespace: ofTests + "-" + strings.ToLower(random.UniqueId()), started: time.Now()}
-	r.result = harness.Result{Row: name, At: r.started, ToSlice: -1}
+	r.result = harness.Result{Row: name, Run: env.run, Family: env.family, At: r.started, Load: load(), ToSlice: -1}
 	r.helm = helmOptions(t, r.namespace)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace, Labels: map[string]string{
 		"app.kubernetes.io/part-of": ofTests, "pod-security.kubernetes.io/enforce": "restricted",
@@ -59,6 +78,19 @@ func newRow(ctx context.Context, t *testing.T, env *environment, name string) *r
 	require.NoError(t, err)
 	t.Cleanup(r.end)
 	return r
+}
+
+// load is the machine's load average of the last minute: what a reader of the numbers should know.
+func load() float64 {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return -1
+	}
+	average, err := strconv.ParseFloat(strings.Fields(string(text))[0], 64)
+	if err != nil {
+		return -1
+	}
+	return average
 }
 
 func helmOptions(t *testing.T, namespace string) *helm.Options {
@@ -111,39 +143,110 @@ func (r *row) install(chart string, set map[string]string) {
 	require.NoError(r, helm.InstallE(r, &options, chart, release))
 }
 
-// deploy makes the application and opts its Service in. change edits the manifest of the demo's application.
-func (r *row) deploy(change ...string) {
+// manifest is the demo's application. change edits it: pairs of what to replace and by what.
+func (r *row) manifest(change ...string) string {
 	r.Helper()
-	manifest, err := os.ReadFile(r.path("test", "demo", "my-app.yaml"))
+	text, err := os.ReadFile(r.path("test", "demo", "my-app.yaml"))
 	require.NoError(r, err)
-	text := strings.NewReplacer(append(change, "AGNHOST_IMAGE", r.AgnhostImage)...).Replace(string(manifest))
-	file := r.TempDir() + "/app.yaml"
+	edited := string(text)
+	for i := 0; i+1 < len(change); i += 2 {
+		require.Contains(r, edited, change[i], "what is to be replaced in the application's manifest")
+		edited = strings.ReplaceAll(edited, change[i], change[i+1])
+	}
+	return strings.ReplaceAll(edited, "AGNHOST_IMAGE", r.AgnhostImage)
+}
+
+func (r *row) apply(text string) {
+	r.Helper()
+	file := r.TempDir() + "/objects.yaml"
 	require.NoError(r, os.WriteFile(file, []byte(text), 0o644))
 	r.kubectl("apply", "--filename", file)
+}
+
+// own makes the application the project's own, which can fail in more ways.
+func (r *row) own(change ...string) []string {
+	return append([]string{"[netexec, --http-port=8080, --delay-shutdown=5]", `[serve, "--listen=:8080"]`, "AGNHOST_IMAGE", r.TrafficImage}, change...)
+}
+
+// deploy makes the application and opts its Service in.
+func (r *row) deploy(change ...string) {
+	r.Helper()
+	text := r.manifest(change...)
+	r.apply(text)
+	var err error
 	r.recorder, err = harness.Record(r.ctx, r.client, r.namespace, app+api.LeaderSuffix)
 	require.NoError(r, err)
 	r.kubectl("annotate", "service", app, api.AnnotationEnabled+"=true")
-	r.kubectl("rollout", "status", "deployment/"+app, "--timeout", "3m")
+	kind := "deployment/"
+	if strings.Contains(text, "kind: StatefulSet") {
+		kind = "statefulset/"
+	}
+	r.kubectl("rollout", "status", kind+app, "--timeout", "3m")
 	r.before = r.leader("")
+}
+
+// prepare installs the chart and the application, at the same time.
+func (r *row) prepare(change ...string) {
+	r.Helper()
+	options := *r.helm
+	options.ExtraArgs = map[string][]string{}
+	require.NoError(r, helm.InstallE(r, &options, r.path("charts", "zen-lead"), release))
+	r.deploy(change...)
+	r.kubectl("rollout", "status", "deployment/"+release, "--timeout", "3m")
 }
 
 // start is what nearly every row begins with: chart, application, traffic.
 func (r *row) start(change ...string) {
 	r.Helper()
-	r.install(r.path("charts", "zen-lead"), nil)
-	r.deploy(change...)
+	r.prepare(change...)
 	r.send()
 }
 
-// send starts the client: one target is the leader Service, the other the application's plain Service beside it.
+// compare starts with an application beside ours that leads by an election of its own, its leader on the same node.
+func (r *row) compare(change ...string) {
+	r.Helper()
+	if r.Fast {
+		r.start(change...)
+		return
+	}
+	manifest, err := os.ReadFile(r.path("test", "e2e", "apps", "elected.yaml"))
+	require.NoError(r, err)
+	r.apply(strings.ReplaceAll(string(manifest), "TRAFFIC_IMAGE", r.TrafficImage))
+	r.prepare(change...)
+	r.kubectl("rollout", "status", "deployment/my-elected", "--timeout", "3m")
+	require.Eventually(r, r.rivalBeside, patience, time.Second, "the other application's leader on node %s", r.before.Node)
+	r.also = append(r.also, harness.Target{Name: electedService, URL: "http://my-elected/hostname"})
+	r.send()
+}
+
+// rivalBeside finds the other application's leader; one on another node than ours is deleted, so that the next one may be.
+func (r *row) rivalBeside() bool {
+	pods, err := r.client.CoreV1().Pods(r.namespace).List(r.ctx, metav1.ListOptions{LabelSelector: elected.Label})
+	if err != nil || len(pods.Items) != 1 || pods.Items[0].DeletionTimestamp != nil {
+		return false
+	}
+	pod := pods.Items[0]
+	if pod.Spec.NodeName != r.before.Node {
+		_ = r.client.CoreV1().Pods(r.namespace).Delete(r.ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+		return false
+	}
+	ready, err := harness.Replaced(r.ctx, r.client, r.namespace, "app.kubernetes.io/name=my-elected", 3)
+	if err != nil || !ready {
+		return false
+	}
+	r.rival = &victim{pod: pod.Name, node: pod.Spec.NodeName, uid: pod.UID}
+	return true
+}
+
+// send starts the client: one target is the leader Service, another the application's plain Service beside it.
 func (r *row) send() {
 	r.Helper()
 	r.traffic = harness.TrafficClient{
-		Namespace: r.namespace, Name: "client", Image: r.TrafficImage, AwayFrom: r.before.Node, Duration: 10 * time.Minute, Interval: 5 * time.Millisecond,
-		Targets: []harness.Target{
-			{Name: "leader-service", URL: "http://" + app + api.LeaderSuffix + "/hostname"},
-			{Name: "plain-service", URL: "http://" + app + "/hostname"},
-		},
+		Namespace: r.namespace, Name: "client", Image: r.TrafficImage, AwayFrom: r.before.Node, Duration: 10 * time.Minute, Interval: interval,
+		Targets: append([]harness.Target{
+			{Name: leaderService, URL: "http://" + app + api.LeaderSuffix + "/hostname"},
+			{Name: plainService, URL: r.plainURL()},
+		}, r.also...),
 	}
 	limited, cancel := context.WithTimeout(r.ctx, patience)
 	defer cancel()
@@ -153,11 +256,31 @@ func (r *row) send() {
 	r.pause(2 * time.Second)
 }
 
+// plainURL: the ports of a headless Service are its pods'.
+func (r *row) plainURL() string {
+	r.Helper()
+	service, err := r.client.CoreV1().Services(r.namespace).Get(r.ctx, app, metav1.GetOptions{})
+	require.NoError(r, err)
+	if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		return "http://" + app + ":8080/hostname"
+	}
+	return "http://" + app + "/hostname"
+}
+
 // fail notes the moment of what a row does to its leader.
 func (r *row) fail(what func()) {
 	r.Helper()
-	r.marked, r.event = len(r.recorder.Leaderships()), time.Now()
+	r.event = time.Now()
 	what()
+}
+
+// victims are the pods that lead: ours, and the one beside it.
+func (r *row) victims() []victim {
+	victims := []victim{{pod: r.before.Pod, node: r.before.Node, uid: r.before.UID}}
+	if r.rival != nil {
+		victims = append(victims, *r.rival)
+	}
+	return victims
 }
 
 // leader waits for a leader other than the pod with this UID.
@@ -190,13 +313,34 @@ func (r *row) collect() harness.ClientView {
 	for _, target := range r.traffic.Targets {
 		i := slices.IndexFunc(runs, func(run report.Run) bool { return run.Target == target.Name })
 		require.GreaterOrEqual(r, i, 0, "what was seen of %s", target.Name)
+		r.runs = append(r.runs, runs[i])
 		r.result.Clients = append(r.result.Clients, harness.View(runs[i], r.answered))
+		r.result.Tracks = append(r.result.Tracks, harness.NewTrack(runs[i], r.answered, r.event))
 	}
 	r.countMoves()
 	view := r.result.Clients[0]
-	r.Logf("%d requests, %d failed, longest gap %s, answered by %v; event to slice %s, %d moves; plain Service: %d failed",
-		view.Sent, view.Failed, view.LongestGap.Duration(), view.AnsweredBy, r.result.ToSlice.Duration(), r.result.Moves, r.result.Clients[1].Failed)
+	r.Logf("event to slice %s, %d moves", r.result.ToSlice.Duration(), r.result.Moves)
+	for i, c := range r.result.Clients {
+		r.Logf("%s: %d requests, %d failed %v, longest gap %s, answered by %v", c.Target, c.Sent, c.Failed, r.runs[i].Summary.ByClass, c.LongestGap.Duration(), c.AnsweredBy)
+	}
 	return view
+}
+
+// failedBefore is how many requests to the leader Service failed that were sent before a moment.
+func (r *row) failedBefore(moment time.Time) int {
+	failed := 0
+	for _, failure := range r.runs[0].Failures {
+		if failure.Start.After(r.answered) && failure.Start.Before(moment) {
+			failed++
+		}
+	}
+	return failed
+}
+
+// note adds to the row's result what else was measured.
+func (r *row) note(format string, args ...any) {
+	r.result.Notes = append(r.result.Notes, fmt.Sprintf(format, args...))
+	r.Logf(format, args...)
 }
 
 func (r *row) countMoves() {

@@ -7,24 +7,32 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kube-zen/zen-lead/test/e2e/harness"
+	"github.com/kube-zen/zen-lead/test/traffic/report"
 )
 
 // settle is how long traffic goes on after a failover: longer than the old leader serves on after SIGTERM.
 const settle = 7 * time.Second
 
 func leaderDeleted(r *row) {
-	r.start()
-	r.fail(func() {
-		_, _, err := harness.Delete(r.ctx, r.client, r.namespace, r.before.Pod, r.before.UID)
-		require.NoError(r, err)
-	})
+	r.compare()
+	r.fail(r.deleteLeaders)
 	r.leader(r.before.UID)
 	r.pause(settle)
 	r.unharmed(1)
+}
+
+// deleteLeaders deletes what leads, gracefully.
+func (r *row) deleteLeaders() {
+	r.Helper()
+	for _, v := range r.victims() {
+		_, _, err := harness.Delete(r.ctx, r.client, r.namespace, v.pod, v.uid)
+		require.NoError(r, err)
+	}
 }
 
 func leaderEvicted(r *row) {
@@ -59,27 +67,76 @@ func nodeDrained(r *row) {
 // leaderStopsListening: the process lives on and its port is closed, so that the readiness probe fails. agnhost waits for
 // a request that is under way before it exits, and listens no more.
 func leaderStopsListening(r *row) {
-	r.start()
+	r.compare()
 	r.ask(r.before.Pod, "/exit?wait=5m&code=0")
 	r.pause(time.Second)
-	r.fail(func() { r.ask(r.before.Pod, "/exit?timeout=5m&code=0") })
+	r.fail(func() {
+		r.ask(r.before.Pod, "/exit?timeout=5m&code=0")
+		if r.rival != nil {
+			r.ask(r.rival.pod, "/close")
+		}
+	})
 	r.leader(r.before.UID)
 	r.pause(3 * time.Second)
 	r.recovered()
 }
 
 func leaderCrashes(r *row) {
-	r.start()
-	r.fail(func() { r.ask(r.before.Pod, "/exit?code=1") })
+	r.compare()
+	r.fail(func() {
+		for _, v := range r.victims() {
+			r.ask(v.pod, "/exit?code=1")
+		}
+	})
 	r.leader(r.before.UID)
 	r.pause(3 * time.Second)
 	r.recovered()
 }
 
 func leaderKilled(r *row) {
-	r.start()
-	r.fail(func() { r.kill(r.before.Pod, r.before.Node) })
+	r.compare()
+	r.fail(func() {
+		for _, v := range r.victims() {
+			r.kill(v.pod, v.node)
+		}
+	})
 	r.leader(r.before.UID)
+	r.pause(3 * time.Second)
+	r.recovered()
+}
+
+// leaderOutOfMemory: the kernel kills it, as it takes more memory than its limit.
+func leaderOutOfMemory(r *row) {
+	r.start(r.own("memory: 32Mi\n", "memory: 32Mi\n            limits:\n              memory: 64Mi\n")...)
+	r.fail(func() { r.ask(r.before.Pod, "/eat?mb=1000") })
+	r.leader(r.before.UID)
+	assert.Eventually(r, func() bool {
+		pod, err := r.client.CoreV1().Pods(r.namespace).Get(r.ctx, r.before.Pod, metav1.GetOptions{})
+		if err != nil || len(pod.Status.ContainerStatuses) == 0 {
+			return false
+		}
+		status := pod.Status.ContainerStatuses[0]
+		for _, ended := range []*corev1.ContainerStateTerminated{status.LastTerminationState.Terminated, status.State.Terminated} {
+			if ended != nil && ended.Reason == "OOMKilled" {
+				return true
+			}
+		}
+		return false
+	}, 30*time.Second, 200*time.Millisecond, "the kubelet says that the leader was out of memory")
+	r.pause(3 * time.Second)
+	r.recovered()
+}
+
+// leaderFailsLiveness: the kubelet ends its container, which serves on for a moment and is started again.
+func leaderFailsLiveness(r *row) {
+	r.start(r.own("            periodSeconds: 1\n", "            periodSeconds: 1\n"+
+		"          livenessProbe: {httpGet: {path: /livez, port: http}, periodSeconds: 1, failureThreshold: 2}\n")...)
+	r.fail(func() { r.ask(r.before.Pod, "/sick") })
+	r.leader(r.before.UID)
+	assert.Eventually(r, func() bool {
+		pod, err := r.client.CoreV1().Pods(r.namespace).Get(r.ctx, r.before.Pod, metav1.GetOptions{})
+		return err == nil && len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].RestartCount == 1
+	}, 30*time.Second, 200*time.Millisecond, "the leader's container is started again")
 	r.pause(3 * time.Second)
 	r.recovered()
 }
@@ -105,15 +162,25 @@ func (r *row) kill(pod, node string) {
 	r.Helper()
 	object, err := r.client.CoreV1().Pods(r.namespace).Get(r.ctx, pod, metav1.GetOptions{})
 	require.NoError(r, err)
+	require.NotEmpty(r, object.Status.ContainerStatuses)
 	_, id, _ := strings.Cut(object.Status.ContainerStatuses[0].ContainerID, "://")
-	out, err := r.command(r.ctx, "docker", "exec", node, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id)
-	require.NoError(r, err, out)
+	r.onNode(node, "ctr --namespace k8s.io tasks kill --signal SIGKILL "+id)
 }
 
 func deploymentRollout(r *row) {
 	r.start("replicas: 3", "replicas: 5")
 	r.fail(func() { r.kubectl("rollout", "restart", "deployment/"+app) })
 	r.kubectl("rollout", "status", "deployment/"+app, "--timeout", "3m")
+	r.pause(settle)
+	r.unharmed(1)
+}
+
+// statefulSetRollout: the pod that leads, the first one, is the last to be replaced, by one of the same name.
+func statefulSetRollout(r *row) {
+	r.start("kind: Deployment", "kind: StatefulSet", "spec:\n  replicas: 3", "spec:\n  serviceName: "+app+"\n  replicas: 3")
+	require.Equal(r, app+"-0", r.before.Pod, "the first pod of a StatefulSet leads")
+	r.fail(func() { r.kubectl("rollout", "restart", "statefulset/"+app) })
+	r.kubectl("rollout", "status", "statefulset/"+app, "--timeout", "3m")
 	r.pause(settle)
 	r.unharmed(1)
 }
@@ -138,6 +205,47 @@ func leaderRelabelled(r *row) {
 	r.pause(settle)
 	r.collect()
 	assert.Zero(r, r.result.Clients[0].Failed, "failed requests")
+}
+
+// scaledToTheLeader scales down to one pod, the leader: a pod-deletion-cost makes it the one that stays.
+func scaledToTheLeader(r *row) {
+	r.start()
+	r.kubectl("annotate", "pod", r.before.Pod, "controller.kubernetes.io/pod-deletion-cost=100")
+	r.fail(func() { r.kubectl("scale", "deployment", app, "--replicas", "1") })
+	require.Eventually(r, func() bool {
+		left, err := harness.Replaced(r.ctx, r.client, r.namespace, "app.kubernetes.io/name="+app, 1)
+		return err == nil && left
+	}, patience, 200*time.Millisecond, "one pod is left")
+	r.pause(2 * time.Second)
+	r.unharmed(0)
+}
+
+// scaledToZero: the last leader serves until its end, then nobody does; a new pod takes over in a new term.
+func scaledToZero(r *row) {
+	r.start()
+	r.fail(func() { r.kubectl("scale", "deployment", app, "--replicas", "0") })
+	require.Eventually(r, func() bool {
+		all := r.recorder.Leaderships()
+		return all[len(all)-1].Endpoints == 0
+	}, patience, 100*time.Millisecond, "nobody leads")
+	empty := time.Now()
+	r.pause(4 * time.Second)
+	r.kubectl("scale", "deployment", app, "--replicas", "3")
+	after := r.leader(r.before.UID)
+	r.pause(4 * time.Second)
+	view := r.collect()
+	assert.Equal(r, 1, r.result.Moves)
+	assert.Equal(r, after.Pod, view.AnsweredBy[len(view.AnsweredBy)-1], "who answers in the end")
+	assert.NotEqual(r, r.before.Epoch, after.Epoch)
+	assert.Positive(r, view.Failed, "nobody was there to answer")
+	// kube-proxy refuses by ICMP, of which the kernel sends a client a few at first and then one a second.
+	refused := 0
+	for _, failure := range r.runs[0].Failures {
+		if failure.Start.After(empty) && failure.Start.Before(after.At) && failure.Class == report.Refused {
+			refused++
+		}
+	}
+	assert.Positive(r, refused, "a Service with nobody refuses")
 }
 
 // active is the controller pod that holds the Lease, and its node.
@@ -192,27 +300,6 @@ func controllersDown(r *row) {
 	r.kubectl("scale", "deployment", release, "--replicas", "2")
 	r.leader(r.before.UID)
 	r.pause(3 * time.Second)
-	r.collect()
-	assert.Equal(r, 1, r.result.Moves)
-}
-
-// nodePoweredOff stops the leader's node as a power cut does.
-func nodePoweredOff(r *row) {
-	r.start()
-	node := r.before.Node
-	r.Cleanup(func() {
-		_, err := r.command(context.WithoutCancel(r.ctx), "docker", "start", node)
-		assert.NoError(r, err)
-		_, err = r.command(context.WithoutCancel(r.ctx), "kubectl", "wait", "node", node, "--for", "condition=Ready", "--timeout", "3m")
-		assert.NoError(r, err)
-	})
-	r.fail(func() {
-		out, err := r.command(r.ctx, "docker", "kill", node)
-		require.NoError(r, err, out)
-	})
-	after := r.leader(r.before.UID)
-	assert.NotEqual(r, node, after.Node)
-	r.pause(5 * time.Second)
 	r.collect()
 	assert.Equal(r, 1, r.result.Moves)
 }

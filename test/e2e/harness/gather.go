@@ -43,7 +43,7 @@ func NotReady(ctx context.Context, client kubernetes.Interface, namespaces ...st
 			return waiting, fmt.Errorf("failed to list pods of namespace %s: %w", namespace, err)
 		}
 		for _, pod := range pods.Items {
-			if !ended(&pod) && !ready(&pod) {
+			if !ended(&pod) && !Ready(&pod) {
 				waiting = append(waiting, fmt.Sprintf("pod %s/%s: %s", namespace, pod.Name, whyNotReady(&pod)))
 			}
 		}
@@ -51,7 +51,8 @@ func NotReady(ctx context.Context, client kubernetes.Interface, namespaces ...st
 	return waiting, nil
 }
 
-func ready(pod *corev1.Pod) bool {
+// Ready tells whether a pod's condition Ready is true.
+func Ready(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
@@ -64,7 +65,7 @@ func Replaced(ctx context.Context, client kubernetes.Interface, namespace, selec
 		return false, fmt.Errorf("failed to list pods of namespace %s: %w", namespace, err)
 	}
 	for _, pod := range pods.Items {
-		if !ready(&pod) || pod.DeletionTimestamp != nil {
+		if !Ready(&pod) || pod.DeletionTimestamp != nil {
 			return false, nil
 		}
 	}
