@@ -34,7 +34,7 @@ Leader election still writes its events with the older API.
   verbs: [get, update]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{/*
