@@ -2,7 +2,9 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
@@ -29,13 +31,19 @@ const chartDir = "../../charts/zen-lead"
 // rendered are the objects that Helm makes of the chart, hooks and all, for an installation in the test's namespace.
 func rendered(w *harness.World, args ...string) []*unstructured.Unstructured {
 	w.Helper()
-	command := exec.CommandContext(w.Context(), "../../bin/helm",
-		append([]string{"template", "zen-lead", chartDir, "--namespace", w.Namespace, "--kube-version", "1.37.2"}, args...)...)
+	objects, err := render(w.Context(), w.Namespace, args...)
+	require.NoError(w, err)
+	return objects
+}
+
+func render(ctx context.Context, namespace string, args ...string) ([]*unstructured.Unstructured, error) {
+	command := exec.CommandContext(ctx, "../../bin/helm",
+		append([]string{"template", "zen-lead", chartDir, "--namespace", namespace, "--kube-version", "1.37.2"}, args...)...)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	out, err := command.Output()
 	if err != nil {
-		w.Fatalf("failed to render the chart (is there bin/helm? make bin/helm): %v\n%s", err, &stderr)
+		return nil, fmt.Errorf("failed to render the chart (is there bin/helm? make bin/helm): %w\n%s", err, &stderr)
 	}
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(out), 4096)
 	var objects []*unstructured.Unstructured
@@ -43,9 +51,11 @@ func rendered(w *harness.World, args ...string) []*unstructured.Unstructured {
 		object := &unstructured.Unstructured{}
 		err := decoder.Decode(object)
 		if errors.Is(err, io.EOF) {
-			return objects
+			return objects, nil
 		}
-		require.NoError(w, err)
+		if err != nil {
+			return nil, fmt.Errorf("failed to read the rendered chart: %w", err)
+		}
 		if len(object.Object) > 0 {
 			objects = append(objects, object)
 		}

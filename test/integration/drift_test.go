@@ -236,7 +236,7 @@ func TestRefusedWrites_AQuotaIsReportedAndRecoveredFrom(t *testing.T) {
 
 func TestTerminatingNamespaceIsQuiet(t *testing.T) {
 	w := newWorld(t)
-	controller := w.StartController()
+	controller := w.StartControllerAs(w.Config()) // its own rights must not go with the namespace
 	// Pods that were never placed go at once, with no kubelet to ask.
 	routed(w, web().Families(corev1.IPFamilyPolicyRequireDualStack), pod("a").Node(""), pod("b").Node(""))
 	w.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "hold", Finalizers: []string{"example.org/hold"}}})

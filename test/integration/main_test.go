@@ -65,8 +65,17 @@ func run(m *testing.M) (code int, err error) {
 	if err := build(ctx, suite.binary); err != nil {
 		return 1, err
 	}
-	code = m.Run()
-	return code, nil
+	rights, err := chartRights(ctx)
+	if err != nil {
+		return 1, err
+	}
+	if err := suite.plane.Define(ctx, rights); err != nil {
+		return 1, err
+	}
+	if code = m.Run(); code != 0 {
+		return code, nil
+	}
+	return code, compareSuite(rights, wholeSuite())
 }
 
 // build compiles the controller with the race detector if the tests are, so that both share the compiled packages.

@@ -350,7 +350,7 @@ func TestLeaderElection_AReplicaThatIsCutOffStopsAndTheOtherGoesOn(t *testing.T)
 
 func TestLeaderElection_IDNamesTheLease(t *testing.T) {
 	w := newWorld(t)
-	w.StartController(func(o *options.Options) { o.LeaderElectionID = "another" })
+	w.StartControllerAs(w.Config(), func(o *options.Options) { o.LeaderElectionID = "another" }) // the chart's rights are for one name
 	w.Eventually("the Lease", func() error { return w.Client.Get(w.Context(), w.Key("another"), &coordinationv1.Lease{}) })
 	w.Absent(&coordinationv1.Lease{}, "zen-lead")
 }

@@ -33,14 +33,14 @@ type Controller struct {
 	once   sync.Once
 }
 
-// StartController runs the controller for the test's namespace alone, and returns when it says that it is ready. It is
+// StartController runs the controller with the chart's rights, for the test's namespace alone, and returns when it says that it is ready. It is
 // stopped at the end of the test at the latest; one can run at a time.
 func (w *World) StartController(change ...func(*options.Options)) *Controller {
 	w.Helper()
-	return w.StartControllerAs(w.Config(), change...)
+	return w.StartControllerAs(w.ControllerConfig(), change...)
 }
 
-// StartControllerAs is StartController as somebody other than an administrator.
+// StartControllerAs is StartController as somebody else.
 func (w *World) StartControllerAs(config *rest.Config, change ...func(*options.Options)) *Controller {
 	w.Helper()
 	o := w.Options(change...)

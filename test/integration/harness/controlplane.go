@@ -40,6 +40,7 @@ type ControlPlane struct {
 	env     *envtest.Environment
 	manager *exec.Cmd
 	dir     string
+	audit   string
 	guard   *guard
 }
 
@@ -60,9 +61,19 @@ func StartControlPlane(ctx context.Context, scratch ...string) (_ *ControlPlane,
 			err = errors.Join(err, plane.Stop())
 		}
 	}()
+	if plane.dir, err = os.MkdirTemp("", "zen-lead-integration-"); err != nil {
+		return nil, fmt.Errorf("failed to create a directory: %w", err)
+	}
+	policy := filepath.Join(plane.dir, "audit-policy.yaml")
+	if err = os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return nil, fmt.Errorf("failed to write the audit policy: %w", err)
+	}
+	plane.audit = filepath.Join(plane.dir, "audit.log")
 	plane.env.ControlPlane.GetAPIServer().Configure().
 		Set("service-cluster-ip-range", "10.96.0.0/16,fd00:10:96::/112").
-		Set("event-ttl", "1h")
+		Set("event-ttl", "1h").
+		Set("audit-policy-file", policy).
+		Set("audit-log-path", plane.audit)
 	if plane.Config, err = plane.env.Start(); err != nil {
 		return nil, fmt.Errorf("failed to start the API server from %s: %w", assets, err)
 	}
@@ -125,10 +136,6 @@ func (p *ControlPlane) createNodes(ctx context.Context) error {
 }
 
 func (p *ControlPlane) startControllerManager(assets string) error {
-	var err error
-	if p.dir, err = os.MkdirTemp("", "zen-lead-integration-"); err != nil {
-		return fmt.Errorf("failed to create a directory: %w", err)
-	}
 	kubeconfig := filepath.Join(p.dir, "kubeconfig")
 	if err := os.WriteFile(kubeconfig, p.Kubeconfig, 0o600); err != nil {
 		return fmt.Errorf("failed to write a kubeconfig: %w", err)

@@ -23,10 +23,10 @@ type Proxy struct {
 	Kubeconfig string
 }
 
-// StartProxy listens on a loopback port until the test ends.
+// StartProxy listens on a loopback port until the test ends. Whoever comes through it has the chart's rights.
 func (w *World) StartProxy() *Proxy {
 	w.Helper()
-	transport, err := rest.TransportFor(w.Config())
+	transport, err := rest.TransportFor(w.ControllerConfig())
 	if err != nil {
 		w.Fatalf("failed to build a transport: %v", err)
 	}

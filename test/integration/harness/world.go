@@ -38,6 +38,8 @@ type World struct {
 	fences     int
 	// anywhere is true if the test's controller serves other namespaces too.
 	anywhere bool
+	// rights are those of the test's controllers, nil before the first.
+	rights *rest.Config
 }
 
 // NewWorld makes a namespace for the test and watches over it until the test ends.
