@@ -152,7 +152,7 @@ func (a *announcements) leadership(p *plan, c change) {
 	case after.UID != "" && !after.Ready && (moved || before.Ready):
 		a.say(p.source, leader, corev1.EventTypeNormal, eventServing, "Retain",
 			fmt.Sprintf("pod %s is terminating and no other pod can lead; it gets the traffic until it is gone", after.PodName))
-	case moved && after.UID != "" && before.Epoch == 0:
+	case moved && after.UID != "" && (before.Epoch == 0 || before.UID == after.UID):
 		a.say(p.source, leader, corev1.EventTypeNormal, eventElected, "Elect",
 			fmt.Sprintf("pod %s leads: Service %s routes to it alone", after.PodName, p.name))
 	case moved && after.UID != "" && before.UID == "":

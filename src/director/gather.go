@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,19 +32,37 @@ func (r *ServiceDirectorReconciler) source(ctx context.Context, key types.Namesp
 // in the other order, it could reach the cache just after that was read, and be found in neither.
 func (r *ServiceDirectorReconciler) made(ctx context.Context, source *corev1.Service, leaderServiceName string) (madeObjects, error) {
 	key := client.ObjectKeyFromObject(source)
+	if err := r.resolveDoubts(ctx, key); err != nil {
+		return madeObjects{}, err
+	}
 	written := r.ledger.ahead(key, source.UID)
 	services, endpointSlices, err := informers.OwnedBy(ctx, r.Client, source)
 	if err != nil {
 		return madeObjects{}, err
 	}
 	services = slices.DeleteFunc(services, func(s *corev1.Service) bool { return !routing.MadeFor(s, source, leaderServiceName) })
-	slices.SortFunc(services, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
 	made := madeObjects{
 		services: merge(r.ledger, key, services, written),
 		slices:   merge(r.ledger, key, endpointSlices, written),
 	}
-	made.unseen = r.ledger.unseen(key)
+	slices.SortFunc(made.services, func(a, b *corev1.Service) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(made.slices, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
 	return made, nil
+}
+
+// resolveDoubts asks the API server what became of writes whose outcome is not known.
+func (r *ServiceDirectorReconciler) resolveDoubts(ctx context.Context, source types.NamespacedName) error {
+	for _, name := range r.ledger.doubts(source) {
+		slice := &discoveryv1.EndpointSlice{}
+		key := types.NamespacedName{Namespace: source.Namespace, Name: name}
+		err := r.APIReader.Get(ctx, key, slice)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("failed to get EndpointSlice %s: %w", key, err)
+		}
+		slice.Name, slice.ManagedFields = name, nil
+		r.ledger.lookedUp(source, slice, err == nil)
+	}
+	return nil
 }
 
 // gather reads the rest of what the decision needs.
@@ -58,20 +77,58 @@ func (r *ServiceDirectorReconciler) gather(ctx context.Context, source *corev1.S
 		return nil, err
 	}
 
-	leadership := routing.ReadLeadership(made.slices, o.ours(settings.LeaderServiceName))
-	selected := func(pod *corev1.Pod) bool { return pod.UID == leadership.UID }
-	if leadership.UID == "" || slices.ContainsFunc(o.pods, selected) {
+	o.leadership = routing.ReadLeadership(made.slices, made.services)
+	if o.leadership.UID == "" {
 		return o, nil
 	}
+	if i := slices.IndexFunc(o.pods, func(pod *corev1.Pod) bool { return pod.UID == o.leadership.UID }); i >= 0 {
+		o.incumbent = o.pods[i]
+		return o, nil
+	}
+	o.incumbent, err = incumbent(ctx, r.Client, source.Namespace, o.leadership)
+	return o, err
+}
+
+// incumbent is the pod that leads, nil if the reader knows it not (any more).
+func incumbent(ctx context.Context, reader client.Reader, namespace string, leadership routing.Leadership) (*corev1.Pod, error) {
 	var pod corev1.Pod
-	err = r.Client.Get(ctx, types.NamespacedName{Namespace: source.Namespace, Name: leadership.PodName}, &pod)
+	err := reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: leadership.PodName}, &pod)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("failed to get pod %s/%s: %w", source.Namespace, leadership.PodName, err)
+		return nil, fmt.Errorf("failed to get pod %s/%s: %w", namespace, leadership.PodName, err)
 	}
-	if err == nil && pod.UID == leadership.UID {
-		o.incumbent = &pod
+	if err != nil || pod.UID != leadership.UID {
+		return nil, nil
 	}
-	return o, nil
+	return &pod, nil
+}
+
+// confirm asks the API server about an incumbent that is to lose the lead because of what the cache says, if the cache
+// may be behind the one who made it leader: the slices and the pods come by watches of their own, and a controller that
+// takes over may see a leader named before it sees why. One that this process has followed all along needs no asking.
+func (r *ServiceDirectorReconciler) confirm(ctx context.Context, p *plan) error {
+	if p.refused() || p.before.UID == "" || p.after.UID == p.before.UID || r.followed(p) {
+		return nil
+	}
+	pod, err := incumbent(ctx, r.APIReader, p.source.Namespace, p.before)
+	switch {
+	case err != nil:
+		return err
+	case pod == nil || p.incumbent != nil && p.incumbent.ResourceVersion == pod.ResourceVersion:
+		return nil
+	default:
+		return fmt.Errorf("%w: pod %s/%s leads in a state that was not seen yet", errStale, pod.Namespace, pod.Name)
+	}
+}
+
+// followed tells whether this process has seen the incumbent in the state in which it became leader, or in a later one.
+func (r *ServiceDirectorReconciler) followed(p *plan) bool {
+	if p.incumbent != nil {
+		return p.before.PodVersion == "" || !older(p.incumbent.ResourceVersion, p.before.PodVersion)
+	}
+	key := client.ObjectKeyFromObject(p.source)
+	return slices.ContainsFunc(p.made.slices, func(slice *discoveryv1.EndpointSlice) bool {
+		return routing.ReadLeadership([]*discoveryv1.EndpointSlice{slice}, nil).UID == p.before.UID && r.ledger.agreed(key, slice)
+	})
 }
 
 // ours is the leader Service of that name if it was made for the source, nil otherwise.

@@ -39,6 +39,8 @@ type entry struct {
 	// ahead is the object as written, until the cache has it.
 	ahead   client.Object
 	written time.Time
+	// doubtful is set after a write of which it is not known whether it was made.
+	doubtful bool
 }
 
 func newLedger(c clock.PassiveClock) *ledger {
@@ -68,6 +70,14 @@ func (l *ledger) changedByOthers(source types.NamespacedName, current client.Obj
 	return ok && have.resourceVersion != current.GetResourceVersion()
 }
 
+// agreed tells whether an object still is as it was when it was last right, be it that we wrote it or found it so.
+func (l *ledger) agreed(source types.NamespacedName, current client.Object) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	have, ok := l.sources[source][keyOf(current)]
+	return ok && have.resourceVersion == current.GetResourceVersion()
+}
+
 // known tells whether an object was right once and has not been deleted by us.
 func (l *ledger) known(source types.NamespacedName, object client.Object) bool {
 	l.mu.Lock()
@@ -86,6 +96,42 @@ func (l *ledger) echo(source types.NamespacedName, object client.Object) bool {
 	}
 	l.put(source, object, entry{resourceVersion: have.resourceVersion})
 	return true
+}
+
+// doubt notes that nobody knows whether the object was written.
+func (l *ledger) doubt(source types.NamespacedName, object client.Object) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.put(source, object, entry{resourceVersion: l.sources[source][keyOf(object)].resourceVersion, doubtful: true})
+}
+
+// doubts are the names of the slices of which it is not known whether they were written.
+func (l *ledger) doubts(source types.NamespacedName) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var names []string
+	for key, e := range l.sources[source] {
+		if e.doubtful {
+			names = append(names, key.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// lookedUp ends the doubt about an object by what the API server says, which the cache may not show yet.
+func (l *ledger) lookedUp(source types.NamespacedName, object client.Object, found bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := entry{resourceVersion: l.sources[source][keyOf(object)].resourceVersion}
+	switch {
+	case found:
+		known.ahead, known.written = object, l.clock.Now()
+	case known.resourceVersion == "":
+		delete(l.sources[source], keyOf(object))
+		return
+	}
+	l.put(source, object, known)
 }
 
 // vanished notes that the API server no longer has the object, or no longer as we wrote it.
@@ -170,7 +216,7 @@ func merge[T client.Object](l *ledger, source types.NamespacedName, cached []T, 
 		switch {
 		case i < 0:
 			merged = append(merged, ahead)
-		case cached[i].GetUID() == ahead.GetUID() && older(cached[i], ahead):
+		case cached[i].GetUID() == ahead.GetUID() && older(cached[i].GetResourceVersion(), ahead.GetResourceVersion()):
 			merged[i] = ahead
 		default:
 			l.seen(source, ahead)
@@ -179,8 +225,10 @@ func merge[T client.Object](l *ledger, source types.NamespacedName, cached []T, 
 	return merged
 }
 
-func older(a, b client.Object) bool {
-	order, err := resourceversion.CompareResourceVersion(a.GetResourceVersion(), b.GetResourceVersion())
+// older compares the resourceVersions of two objects of one kind, whose order Kubernetes has defined since 1.35 and kept
+// before (KEP-5504).
+func older(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
 	return err == nil && order < 0
 }
 

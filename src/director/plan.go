@@ -64,7 +64,7 @@ func newPlan(now, arrived time.Time, o *observed, problems []api.Problem) *plan 
 	p.refuse(api.ValidateLeaderServiceName(p.name))
 	p.settleName()
 	p.currentService = o.ours(p.name)
-	p.before = routing.ReadLeadership(o.made.slices, p.currentService)
+	p.before = o.leadership
 	p.after = p.before
 	if p.refused() {
 		return p
@@ -125,7 +125,7 @@ func (p *plan) decide() {
 		Sticky: p.settings.Sticky, MinReady: p.settings.MinReadyDuration,
 	})
 	switch {
-	case p.decision.Reason == election.FirstElection && p.before.Epoch > 0:
+	case p.decision.Reason == election.FirstElection && p.before.Epoch > 0, p.before.Contested && p.decision.Leader == p.before.UID:
 		p.decision.Reason = election.Recovered
 	case p.decision.Reason == election.IncumbentGone && p.incumbent != nil:
 		p.decision.Reason = election.IncumbentDeselected
@@ -197,15 +197,16 @@ func (p *plan) state() metrics.State {
 	return metrics.Led
 }
 
-// result tells when to look again without being told to.
-func (p *plan) result() reconcile.Result {
+// result tells when to look again without being told to. unseen is how long until a write of ours is no longer believed
+// that the cache has not shown, 0 if it has shown all: should it have been undone before, no event tells of that.
+func (p *plan) result(unseen time.Duration) reconcile.Result {
 	if p.unfinished {
 		return reconcile.Result{RequeueAfter: restDelay, Priority: ptr.To(restPriority)}
 	}
 	if p.refused() && p.refusal.Reason == reasonLeaderSliceTaken {
-		return reconcile.Result{RequeueAfter: takenRetry}
+		return reconcile.Result{RequeueAfter: election.Shorter(takenRetry, unseen)}
 	}
-	return reconcile.Result{RequeueAfter: election.Shorter(p.decision.Recheck, p.made.unseen)}
+	return reconcile.Result{RequeueAfter: election.Shorter(p.decision.Recheck, unseen)}
 }
 
 // status is the plan's outcome for the metrics.

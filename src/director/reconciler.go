@@ -31,6 +31,7 @@ import (
 	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/src/informers"
 	"github.com/kube-zen/zen-lead/src/metrics"
+	"github.com/kube-zen/zen-lead/src/routing"
 )
 
 // FieldManager is the name under which the API server records zen-lead's writes.
@@ -136,6 +137,9 @@ func (r *ServiceDirectorReconciler) reconcile(ctx context.Context, key types.Nam
 		return reconcile.Result{}, err
 	}
 	p := newPlan(r.Clock.Now(), arrived, o, problems)
+	if err := r.confirm(ctx, p); err != nil {
+		return reconcile.Result{}, err
+	}
 	if err := r.apply(ctx, p); err != nil {
 		var taken *takenError
 		if !errors.As(err, &taken) {
@@ -146,7 +150,7 @@ func (r *ServiceDirectorReconciler) reconcile(ctx context.Context, key types.Nam
 		p.refuse(taken.problem())
 	}
 	r.report(ctx, p)
-	return p.result(), nil
+	return p.result(r.ledger.unseen(key)), nil
 }
 
 // wanted tells whether the Service is to be routed. Where it does not say so clearly, what there is goes on.
@@ -237,9 +241,10 @@ type observed struct {
 	settings api.Settings
 	made     madeObjects
 	// named is the Service that has the leader Service's name, ours or not; nil if the name is free.
-	named *corev1.Service
-	pods  []*corev1.Pod
-	// incumbent is the pod that leads if the source does not select it any more, nil otherwise.
+	named      *corev1.Service
+	pods       []*corev1.Pod
+	leadership routing.Leadership
+	// incumbent is the pod that leads, whether the source selects it or not; nil if there is none in the cache.
 	incumbent *corev1.Pod
 }
 
@@ -247,6 +252,4 @@ type observed struct {
 type madeObjects struct {
 	services []*corev1.Service
 	slices   []*discoveryv1.EndpointSlice
-	// unseen is how long until a write of ours is no longer believed that the cache has not shown; 0 if it has shown all.
-	unseen time.Duration
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -30,7 +31,20 @@ func (r *ServiceDirectorReconciler) ensureSlices(ctx context.Context, p *plan, c
 		families.Go(func() { written[i], errs[i] = r.ensureSlice(ctx, p, change) })
 	}
 	families.Wait()
+	r.noteDoubts(p, changes, errs)
 	return slices.Contains(written, true), worst(errs)
+}
+
+// noteDoubts has the next look ask what became of writes that failed, since they may have been made all the same. Of a
+// single slice the resourceVersion takes care; but with two, the next term would begin in one family under the number
+// that the other gave to another pod unseen.
+func (r *ServiceDirectorReconciler) noteDoubts(p *plan, changes []sliceChange, errs []error) {
+	var taken *takenError
+	for i, err := range errs {
+		if err != nil && !isStale(err) && !errors.As(err, &taken) {
+			r.ledger.doubt(client.ObjectKeyFromObject(p.source), changes[i].desired)
+		}
+	}
 }
 
 // worst joins the errors of several families. That a name is taken is no reason to wait; what else failed is, and counts
@@ -99,18 +113,27 @@ func (r *ServiceDirectorReconciler) meetSlice(ctx context.Context, p *plan, desi
 	case existing.Labels[discoveryv1.LabelManagedBy] == api.ManagedBy:
 		return fmt.Errorf("%w: EndpointSlice %s exists", errStale, key)
 	default:
-		r.Metrics.DriftRepair(kindSlice)
-		meta := existing.ObjectMeta.DeepCopy()
-		for k, v := range desired.Labels {
-			meta.Labels = set(meta.Labels, k, v)
-		}
-		for k, v := range desired.Annotations {
-			meta.Annotations = set(meta.Annotations, k, v)
-		}
-		meta.ManagedFields = nil
-		desired.ObjectMeta = *meta
-		return r.updateSlice(ctx, p.source, desired)
+		return r.relabelSlice(ctx, &existing, desired.Labels)
 	}
+}
+
+// relabelSlice makes the cache show a slice of ours again. What else it says is left as it is, since it is the record of
+// who leads, on which nothing has been decided yet: that is done once the cache shows it.
+func (r *ServiceDirectorReconciler) relabelSlice(ctx context.Context, slice *discoveryv1.EndpointSlice, labels map[string]string) error {
+	key := client.ObjectKeyFromObject(slice)
+	r.Metrics.DriftRepair(kindSlice)
+	slice.Labels = maps.Clone(slice.Labels)
+	if slice.Labels == nil {
+		slice.Labels = make(map[string]string, len(labels))
+	}
+	maps.Copy(slice.Labels, labels)
+	slice.ManagedFields = nil
+	err := r.Client.Update(ctx, slice, client.FieldOwner(FieldManager))
+	r.Metrics.SliceWrite("update", result(err))
+	if err != nil {
+		return fmt.Errorf("failed to restore the labels of EndpointSlice %s: %w", key, err)
+	}
+	return fmt.Errorf("%w: EndpointSlice %s had lost its labels", errStale, key)
 }
 
 // updateSlice replaces a slice. desired carries the resourceVersion that the decision was based on: if that is not the
@@ -140,11 +163,10 @@ func (r *ServiceDirectorReconciler) wroteSlice(source *corev1.Service, written *
 // epoch; the leader Service stays, and with it its address.
 func (r *ServiceDirectorReconciler) suspend(ctx context.Context, p *plan) error {
 	for _, slice := range p.made.slices {
-		if len(slice.Endpoints) == 0 {
-			continue
-		}
-		if err := r.updateSlice(ctx, p.source, routing.EmptySlice(slice, p.now)); err != nil {
-			return err
+		if empty := routing.EmptySlice(slice, p.now); empty != nil {
+			if err := r.updateSlice(ctx, p.source, empty); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -239,14 +261,6 @@ func result(err error) string {
 	default:
 		return "error"
 	}
-}
-
-func set(m map[string]string, key, value string) map[string]string {
-	if m == nil {
-		m = make(map[string]string)
-	}
-	m[key] = value
-	return m
 }
 
 // sourceKey is the Service that an object of ours was made for, by its owner.

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kube-zen/zen-lead/src/api"
@@ -17,31 +18,39 @@ type Leadership struct {
 	// UID and PodName identify the pod that leads, empty if nobody does.
 	UID     types.UID
 	PodName string
+	// PodVersion is the resourceVersion of the pod that the endpoint was made from, empty if that is not known. Whoever
+	// sees the pod as it was before does not know why it leads.
+	PodVersion string
 	// Ready is false for a pod that is published only because it is terminating and nobody else may lead.
 	Ready bool
 	// Epoch is the number of the current or, if nobody leads, the last term; 0 before the first.
 	Epoch int64
+	// Contested is true if another slice names another pod in the same term. That takes two controllers which both believed
+	// that they were active, or somebody who wrote our objects; a new term has to tell the two apart.
+	Contested bool
 	// Since is when the current or last term began, in whole seconds.
 	Since time.Time
 }
 
-// ReadLeadership reads the slices of one leader Service back. Of several families the slice with the highest epoch
+// ReadLeadership reads what was made for one source Service back. Of several slices the one with the highest epoch
 // counts: a crash between the writes of two families leaves the other one behind.
 //
-// The leader Service may be nil. Its annotations are a copy that is written after the slices. The copy names the leader
-// only where there is no slice at all; but terms that it has counted stay counted, whatever became of the slices.
-func ReadLeadership(slices []*discoveryv1.EndpointSlice, leaderService *corev1.Service) Leadership {
-	var mirror Leadership
-	if leaderService != nil {
-		mirror = readMirror(leaderService)
+// The annotations of leader Services, of which a change of name leaves two for a while, are a copy that is written after
+// the slices. The copy names the leader only where there is no slice at all; but terms that it has counted stay counted,
+// whatever became of the slices.
+func ReadLeadership(slices []*discoveryv1.EndpointSlice, leaderServices []*corev1.Service) Leadership {
+	var mirror, read Leadership
+	for _, service := range leaderServices {
+		mirror = later(mirror, readMirror(service))
 	}
 	if len(slices) == 0 {
 		return mirror
 	}
-	var read Leadership
-	for _, slice := range slices {
-		if l := readSlice(slice); l.Epoch > read.Epoch || l.Epoch == read.Epoch && read.UID == "" {
-			read = l
+	for _, published := range []bool{true, false} { // within a term, an endpoint says more than an annotation
+		for _, slice := range slices {
+			if published == (len(slice.Endpoints) > 0) {
+				read = later(read, readSlice(slice))
+			}
 		}
 	}
 	if mirror.Epoch > read.Epoch {
@@ -53,22 +62,36 @@ func ReadLeadership(slices []*discoveryv1.EndpointSlice, leaderService *corev1.S
 	return read
 }
 
-func readSlice(slice *discoveryv1.EndpointSlice) Leadership {
-	l := readTerm(slice.Annotations)
-	if len(slice.Endpoints) > 0 {
-		endpoint := &slice.Endpoints[0]
-		if endpoint.TargetRef != nil {
-			l.UID, l.PodName = endpoint.TargetRef.UID, endpoint.TargetRef.Name
-		}
-		l.Ready = endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready
+// later is the leadership of the higher epoch, and within one epoch that which names a pod.
+func later(a, b Leadership) Leadership {
+	if b.Epoch > a.Epoch || b.Epoch == a.Epoch && a.UID == "" {
+		return b
 	}
+	a.Contested = a.Contested || a.Epoch == b.Epoch && b.UID != "" && b.UID != a.UID
+	return a
+}
+
+// readSlice reads one slice. The endpoint says who leads; the annotations do where the leader has no address of the
+// slice's family.
+func readSlice(slice *discoveryv1.EndpointSlice) Leadership {
+	if len(slice.Endpoints) == 0 {
+		return readMirror(slice)
+	}
+	l := readTerm(slice.Annotations)
+	endpoint := &slice.Endpoints[0]
+	if ref := endpoint.TargetRef; ref != nil {
+		l.UID, l.PodName, l.PodVersion = ref.UID, ref.Name, ref.ResourceVersion
+	}
+	l.Ready = endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready
 	return l
 }
 
-func readMirror(leaderService *corev1.Service) Leadership {
-	l := readTerm(leaderService.Annotations)
-	l.UID = types.UID(leaderService.Annotations[api.AnnotationLeaderPodUID])
-	l.PodName = leaderService.Annotations[api.AnnotationLeaderPodName]
+// readMirror reads an object whose annotations name the leader.
+func readMirror(object metav1.Object) Leadership {
+	annotations := object.GetAnnotations()
+	l := readTerm(annotations)
+	l.UID = types.UID(annotations[api.AnnotationLeaderPodUID])
+	l.PodName = annotations[api.AnnotationLeaderPodName]
 	return l
 }
 
@@ -88,19 +111,20 @@ func readTerm(annotations map[string]string) Leadership {
 	return l
 }
 
-// Next is the leadership after the decision. A term begins whenever a pod is published that was not before.
+// Next is the leadership after the decision. A term begins whenever a pod is published that was not before, or not for
+// sure.
 func (l Leadership) Next(decision election.Decision, podName string, now time.Time) Leadership {
 	next := Leadership{UID: decision.Leader, PodName: podName, Epoch: l.Epoch, Since: l.Since}
 	next.Ready = decision.Leader != "" && !decision.Fallback
-	if decision.Leader != "" && (decision.Leader != l.UID || l.Epoch == 0) {
+	if decision.Leader != "" && (decision.Leader != l.UID || l.Epoch == 0 || l.Contested) {
 		next.Epoch++
 		next.Since = now.UTC().Truncate(time.Second)
 	}
 	return next
 }
 
-// sliceAnnotations are those of the leader slices.
-func (l Leadership) sliceAnnotations() map[string]string {
+// termAnnotations tell of the term, and not of who leads.
+func (l Leadership) termAnnotations() map[string]string {
 	if l.Epoch == 0 {
 		return nil
 	}
@@ -111,10 +135,11 @@ func (l Leadership) sliceAnnotations() map[string]string {
 	return annotations
 }
 
-// mirrorAnnotations are those of the leader Service. Nobody leading is said by the absence of a pod.
+// mirrorAnnotations name the leader too: on the leader Service, and on a slice in whose family the leader has no
+// address. Nobody leading is said by the absence of a pod.
 func (l Leadership) mirrorAnnotations() map[string]string {
-	annotations := l.sliceAnnotations()
-	if l.UID != "" {
+	annotations := l.termAnnotations()
+	if l.UID != "" && l.Epoch > 0 {
 		annotations[api.AnnotationLeaderPodName] = l.PodName
 		annotations[api.AnnotationLeaderPodUID] = string(l.UID)
 	}

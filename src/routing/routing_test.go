@@ -279,22 +279,29 @@ func TestReadLeadership(t *testing.T) {
 		return slice
 	}
 	mirror := DesiredLeaderService(makeSource(), "web-leader", leadership(), nil)
+	mirrors := []*corev1.Service{mirror}
 
 	assert.Equal(t, Leadership{}, ReadLeadership(nil, nil))
-	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 3, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{at(2, "a")}, mirror),
+	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 3, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{at(2, "a")}, mirrors),
 		"the slice says who leads; a term that its copy has counted stays counted")
 	stripped := at(5, "a")
 	stripped.Annotations = nil
-	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 3, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{stripped}, mirror))
+	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 3, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{stripped}, mirrors))
 	assert.NotContains(t, Leadership{UID: "x", Epoch: 1}.mirrorAnnotations(), api.AnnotationLastSwitchTime, "an unknown time is not written")
 	assert.Equal(t, "b", ReadLeadership([]*discoveryv1.EndpointSlice{at(2, "a"), at(3, "b")}, nil).PodName, "the highest epoch counts")
+	other := at(3, "b")
+	other.Endpoints[0].TargetRef.UID = "y"
+	contested := ReadLeadership([]*discoveryv1.EndpointSlice{at(3, "a"), other}, nil)
+	assert.Equal(t, Leadership{UID: "x", PodName: "a", Ready: true, Epoch: 3, Since: noon, Contested: true}, contested)
+	assert.EqualValues(t, 4, contested.Next(election.Decision{Leader: "x"}, "a", noon).Epoch, "one epoch, one leader")
+	assert.False(t, ReadLeadership([]*discoveryv1.EndpointSlice{at(2, "a"), other}, nil).Contested)
 	assert.Equal(t, "b", ReadLeadership([]*discoveryv1.EndpointSlice{at(3, ""), at(3, "b")}, nil).PodName, "a family without address does not hide the leader")
 	assert.Equal(t, Leadership{Epoch: 4, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{at(4, "")}, nil))
-	assert.Equal(t, Leadership{UID: "pod", PodName: "p", Epoch: 3, Since: noon}, ReadLeadership(nil, mirror), "the copy proves the incumbent where no slice is left")
+	assert.Equal(t, Leadership{UID: "pod", PodName: "p", Epoch: 3, Since: noon}, ReadLeadership(nil, mirrors), "the copy proves the incumbent where no slice is left")
 
 	for _, nonsense := range []string{"", "x", "-1", "9223372036854775807"} {
 		mirror.Annotations[api.AnnotationEpoch] = nonsense
-		assert.Zero(t, ReadLeadership(nil, mirror).Epoch, nonsense)
+		assert.Zero(t, ReadLeadership(nil, mirrors).Epoch, nonsense)
 	}
 }
 
@@ -448,6 +455,43 @@ func TestTriggerTime(t *testing.T) {
 	assert.Equal(t, seen, TriggerTime(candidate(terminating), seen), "not in the future")
 }
 
+// A slice says from which state of the pod it was made; that alone is no reason to write it.
+func TestSliceRemembersThePodVersion(t *testing.T) {
+	at := func(version string) *corev1.Pod { return makePod(func(p *corev1.Pod) { p.ResourceVersion = version }) }
+	slice := DesiredSlice(makeSource(), "web-leader", corev1.IPv4Protocol, leadership(), at("7"), nil, noon)
+	assert.Equal(t, "7", ReadLeadership([]*discoveryv1.EndpointSlice{slice}, nil).PodVersion)
+
+	later := DesiredSlice(makeSource(), "web-leader", corev1.IPv4Protocol, leadership(), at("9"), slice, noon.Add(time.Hour))
+	assert.False(t, SliceChanged(slice, later))
+	assert.Equal(t, slice, later)
+
+	going := leadership()
+	going.Ready = false
+	later = DesiredSlice(makeSource(), "web-leader", corev1.IPv4Protocol, going, at("9"), slice, noon)
+	assert.Equal(t, "9", ReadLeadership([]*discoveryv1.EndpointSlice{later}, nil).PodVersion, "written for another reason, it is noted")
+}
+
+// The other family's slice may not be ours to write: who leads must stand in ours all the same.
+func TestSliceOfAFamilyWithoutTheLeaderNamesIt(t *testing.T) {
+	pod := makePod()
+	slice := DesiredSlice(makeSource(), "web-leader", corev1.IPv6Protocol, leadership(), pod, nil, noon)
+	require.Empty(t, slice.Endpoints)
+	read := ReadLeadership([]*discoveryv1.EndpointSlice{slice}, nil)
+	assert.Equal(t, leadership().UID, read.UID)
+	assert.Equal(t, leadership().PodName, read.PodName)
+	assert.Equal(t, leadership().Epoch, read.Epoch)
+
+	empty := EmptySlice(slice, noon)
+	require.NotNil(t, empty)
+	assert.Empty(t, ReadLeadership([]*discoveryv1.EndpointSlice{empty}, nil).UID)
+	assert.Equal(t, slice.Annotations[corev1.EndpointsLastChangeTriggerTime], empty.Annotations[corev1.EndpointsLastChangeTriggerTime])
+	assert.Nil(t, EmptySlice(empty, noon), "there is nothing left to take out")
+
+	v4 := DesiredSlice(makeSource(), "web-leader", corev1.IPv4Protocol, leadership(), pod, nil, noon)
+	assert.True(t, ReadLeadership([]*discoveryv1.EndpointSlice{slice, v4}, nil).Ready, "an endpoint says more than an annotation")
+	assert.NotContains(t, v4.Annotations, api.AnnotationLeaderPodUID)
+}
+
 // What comes out of the cache is shared: nothing here may change its input.
 func TestNothingChangesItsInput(t *testing.T) {
 	source, pod := makeSource(), makePod()
@@ -458,6 +502,6 @@ func TestNothingChangesItsInput(t *testing.T) {
 	DesiredLeaderService(source, "other-leader", leadership(), current)
 	DesiredSlice(source, "other-leader", corev1.IPv4Protocol, leadership(), pod, slice, noon)
 	EmptySlice(slice, noon)
-	ReadLeadership([]*discoveryv1.EndpointSlice{slice}, current)
+	ReadLeadership([]*discoveryv1.EndpointSlice{slice}, []*corev1.Service{current})
 	assert.Equal(t, copies, []any{source, pod, current, slice})
 }

@@ -35,7 +35,15 @@ func DesiredSlice(source *corev1.Service, leaderService string, family corev1.IP
 	if current != nil {
 		slice.ObjectMeta = *current.ObjectMeta.DeepCopy()
 	}
-	setOwnedMetadata(&slice.ObjectMeta, source, leadership.sliceAnnotations())
+	ip := ""
+	if leader != nil {
+		ip = address(leader, family)
+	}
+	annotations := leadership.termAnnotations
+	if ip == "" { // no endpoint names the leader, and the other families' slices may not be ours to write
+		annotations = leadership.mirrorAnnotations
+	}
+	setOwnedMetadata(&slice.ObjectMeta, source, annotations())
 	slice.Labels[discoveryv1.LabelServiceName] = leaderService
 	slice.Labels[discoveryv1.LabelManagedBy] = api.ManagedBy
 	if headless(source) {
@@ -44,11 +52,12 @@ func DesiredSlice(source *corev1.Service, leaderService string, family corev1.IP
 		delete(slice.Labels, corev1.IsHeadlessService)
 	}
 
-	if leader != nil {
-		if ip := address(leader, family); ip != "" {
-			// An eligible leader's ports resolve: see newCandidate.
-			slice.Ports, _ = resolvePorts(source, leader)
-			slice.Endpoints = []discoveryv1.Endpoint{endpoint(leader, ip, leadership.Ready)}
+	if ip != "" {
+		// An eligible leader's ports resolve: see newCandidate.
+		slice.Ports, _ = resolvePorts(source, leader)
+		slice.Endpoints = []discoveryv1.Endpoint{endpoint(leader, ip, leadership.Ready)}
+		if current != nil && samePublished(slice.Endpoints, current.Endpoints) {
+			slice.Endpoints = current.Endpoints
 		}
 	}
 	if current == nil || !equality.Semantic.DeepEqual(slice.Endpoints, current.Endpoints) {
@@ -57,14 +66,22 @@ func DesiredSlice(source *corev1.Service, leaderService string, family corev1.IP
 	return slice
 }
 
-// EmptySlice is the slice without its endpoint, and otherwise as it is.
+// EmptySlice is the slice as it is but for the leader that it names, nil if it names none. The trigger time is noted if
+// it had an endpoint.
 func EmptySlice(current *discoveryv1.EndpointSlice, now time.Time) *discoveryv1.EndpointSlice {
+	if len(current.Endpoints) == 0 && readSlice(current).UID == "" {
+		return nil
+	}
 	slice := current.DeepCopy()
 	slice.Endpoints, slice.Ports = nil, nil
 	if slice.Annotations == nil {
 		slice.Annotations = make(map[string]string, 1)
 	}
-	slice.Annotations[corev1.EndpointsLastChangeTriggerTime] = now.UTC().Format(time.RFC3339Nano)
+	delete(slice.Annotations, api.AnnotationLeaderPodName)
+	delete(slice.Annotations, api.AnnotationLeaderPodUID)
+	if len(current.Endpoints) > 0 {
+		slice.Annotations[corev1.EndpointsLastChangeTriggerTime] = now.UTC().Format(time.RFC3339Nano)
+	}
 	return slice
 }
 
@@ -74,6 +91,18 @@ func SliceChanged(current, desired *discoveryv1.EndpointSlice) bool {
 	return !equality.Semantic.DeepEqual(current.Endpoints, desired.Endpoints) ||
 		!equality.Semantic.DeepEqual(current.Ports, desired.Ports) ||
 		metadataChanged(&current.ObjectMeta, &desired.ObjectMeta)
+}
+
+// samePublished tells whether two slices publish the same, whatever version of the pod they were made from: a change of
+// the pod that clients cannot see is no reason to write.
+func samePublished(desired, current []discoveryv1.Endpoint) bool {
+	if len(desired) != 1 || len(current) != 1 || current[0].TargetRef == nil {
+		return false
+	}
+	as := desired[0]
+	as.TargetRef = ptr.To(*as.TargetRef)
+	as.TargetRef.ResourceVersion = current[0].TargetRef.ResourceVersion
+	return equality.Semantic.DeepEqual(as, current[0])
 }
 
 // endpoint publishes a pod. All three conditions are set, because consumers read a missing one in different ways:
@@ -86,7 +115,8 @@ func endpoint(pod *corev1.Pod, ip string, ready bool) discoveryv1.Endpoint {
 			Serving:     ptr.To(true),
 			Terminating: ptr.To(pod.DeletionTimestamp != nil),
 		},
-		TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
+		TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+			ResourceVersion: pod.ResourceVersion},
 	}
 	if pod.Spec.NodeName != "" {
 		e.NodeName = ptr.To(pod.Spec.NodeName)

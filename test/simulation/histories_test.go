@@ -172,7 +172,7 @@ func (h *history) podComes() {
 	if h.server.pod(name) != nil {
 		h.remove(name)
 	}
-	h.addPod(newPod{name: name, revision: []string{"a", "b"}[h.draw(2)], ready: h.draw(3) < 2, oneFamily: h.chance(4) && !(h.dual && h.damage), // see openDefects
+	h.addPod(newPod{name: name, revision: []string{"a", "b"}[h.draw(2)], ready: h.draw(3) < 2, oneFamily: h.chance(4),
 		noPort: h.chance(6), skew: h.skew()})
 }
 
@@ -394,9 +394,6 @@ func (h *history) wayIsBlocked() {
 	k := []kind{services, endpointSlices}[h.draw(2)]
 	name := []string{"other", "web-leader", "api-leader"}[h.draw(3)]
 	if k == endpointSlices {
-		if h.dual {
-			return // see openDefects
-		}
 		name += "-ipv4"
 	}
 	if object := h.server.objects[k][name]; object != nil {
@@ -428,9 +425,6 @@ func (h *history) somebodyDamages() {
 	object := ours[h.draw(len(ours))]
 	k, name := kindOf(object), object.GetName()
 	how := h.draw(4)
-	if how == 3 && k == endpointSlices {
-		return // see openDefects
-	}
 	h.tell("somebody damages %s in way %d", content(object), how)
 	if how == 0 {
 		_ = h.server.delete(k, name, nil)

@@ -146,13 +146,13 @@ func (j *judge) slice(r *request, before, after *discoveryv1.EndpointSlice) {
 	if len(after.Endpoints) > 1 {
 		j.violate(oneEndpoint, "%s has %d endpoints", content(after), len(after.Endpoints))
 	}
-	j.endpoint(r, after)
-	if before != nil && !watched(before) && !j.world.strict {
-		return // see openDefects
+	if before != nil && !watched(before) && is == was {
+		return // it comes in sight again: nothing has been decided
 	}
+	j.endpoint(r, after)
 	top := was
 	if !j.world.rivals {
-		top = j.highest(owner, before, j.mirror(r, after))
+		top = j.highest(owner, before)
 	}
 	switch {
 	case is.epoch < top.epoch && (is.leader != "" || is.epoch < was.epoch):
@@ -172,19 +172,6 @@ func (j *judge) slice(r *request, before, after *discoveryv1.EndpointSlice) {
 	}
 }
 
-// mirror names the leader Service whose annotations count, "" if all do: that of the slice, unless it is getting another
-// name. See openDefects.
-func (j *judge) mirror(r *request, slice *discoveryv1.EndpointSlice) string {
-	name := slice.Labels[discoveryv1.LabelServiceName]
-	switch {
-	case j.world.strict:
-		return ""
-	case settingsOf(r.seen.source).LeaderServiceName != name:
-		return "-"
-	}
-	return name
-}
-
 // record notes who leads in an epoch. Between objects, one epoch has one leader only where there is one writer.
 func (j *judge) record(owner string, is term, text string) {
 	if j.recorded[owner] == nil {
@@ -202,7 +189,7 @@ func (j *judge) record(owner string, is term, text string) {
 // vanished forgets the epochs that no object tells of any more.
 func (j *judge) vanished() {
 	for owner, terms := range j.recorded {
-		highest := j.highest(owner, nil, map[bool]string{false: "-"}[j.world.strict]).epoch // see openDefects
+		highest := j.highest(owner, nil).epoch
 		for epoch := range terms {
 			if epoch > highest {
 				delete(terms, epoch)
@@ -211,9 +198,8 @@ func (j *judge) vanished() {
 	}
 }
 
-// highest is the latest term that the objects of a source tell of, as they were before a write to one of them. Of leader
-// Services only the one of that name counts, if it is given: see openDefects.
-func (j *judge) highest(owner string, before *discoveryv1.EndpointSlice, leaderService string) term {
+// highest is the latest term that the objects of a source tell of, as they were before a write to one of them.
+func (j *judge) highest(owner string, before *discoveryv1.EndpointSlice) term {
 	var top term
 	s := j.world.server
 	consider := func(t term) {
@@ -230,8 +216,8 @@ func (j *judge) highest(owner string, before *discoveryv1.EndpointSlice, leaderS
 			consider(published(object))
 		}
 	}
-	for name, object := range s.objects[services] {
-		if o := ownerOf(object); o != nil && string(o.UID) == owner && (leaderService == "" || name == leaderService) {
+	for _, object := range s.objects[services] {
+		if o := ownerOf(object); o != nil && string(o.UID) == owner {
 			if epoch := epochOf(object); epoch > top.epoch {
 				top.epoch = epoch
 			}

@@ -75,6 +75,8 @@ type pass struct {
 	result reconcile.Result
 	err    error
 	wrote  map[string]int
+	// decided is set once it writes.
+	decided bool
 	// moved is the slice whose write began a term in this pass.
 	moved string
 }
@@ -255,7 +257,7 @@ func (p *process) indexed(k kind, object client.Object) item {
 // begin starts to look at a Service. It goes on until its first request to the API server, or to its end.
 func (p *process) begin(key string) *pass {
 	delete(p.queue, key)
-	ps := &pass{process: p, key: key, wrote: map[string]int{}, seen: p.look(key)}
+	ps := &pass{process: p, key: key, wrote: map[string]int{}, seen: p.lookAt(key)}
 	p.passes[key] = ps
 	p.tell("  %s looks at %s", p.name, key)
 	go func() {
@@ -271,10 +273,16 @@ func (p *process) begin(key string) *pass {
 	return ps
 }
 
-func (p *process) look(key string) seen {
-	s := seen{now: p.clock.Now(), noted: p.noted[key]}
+// lookAt is what a pass that begins now sees.
+func (p *process) lookAt(key string) seen {
+	source, _ := p.views[services].items[key].object.(*corev1.Service)
+	noted := p.noted[key]
 	delete(p.noted, key)
-	s.source, _ = p.views[services].items[key].object.(*corev1.Service)
+	return p.look(key, source, noted)
+}
+
+func (p *process) look(key string, source *corev1.Service, noted bool) seen {
+	s := seen{now: p.clock.Now(), source: source, noted: noted}
 	for _, name := range slices.Sorted(maps.Keys(p.views[pods].items)) {
 		s.pods = append(s.pods, p.views[pods].items[name].object.(*corev1.Pod))
 	}
@@ -343,6 +351,7 @@ func (p *process) send(ctx context.Context, r *request) (client.Object, error) {
 	r.pass, r.done = ctx.Value(passKey{}).(*pass), make(chan struct{})
 	p.mu.Lock()
 	dead := p.dead
+	r.decided = r.decided || r.verb != "get"
 	if !dead {
 		p.incoming = append(p.incoming, r)
 	}

@@ -271,7 +271,7 @@ func (j *judge) follows(source *corev1.Service, slice *discoveryv1.EndpointSlice
 
 // mirrors checks the leader Service.
 func (j *judge) mirrors(source, leader *corev1.Service, is term) {
-	want := routing.DesiredLeaderService(source, leader.Name, routing.ReadLeadership(nil, leader), leader)
+	want := routing.DesiredLeaderService(source, leader.Name, routing.ReadLeadership(nil, []*corev1.Service{leader}), leader)
 	epoch := ""
 	if is.epoch > 0 {
 		epoch = strconv.FormatInt(is.epoch, 10)

@@ -30,8 +30,6 @@ type profile struct {
 	rivals bool
 	// damage: users change and delete what is ours.
 	damage bool
-	// strict: what is known to go wrong counts as well. See openDefects.
-	strict bool
 }
 
 // world is everything that a history happens to. One goroutine acts; those of reconciliations run only while it waits
@@ -168,6 +166,9 @@ func (w *world) answer(r *request) {
 	w.network = slices.DeleteFunc(w.network, func(other *request) bool { return other == r })
 	if r.dead {
 		return
+	}
+	if kindOf(r.object) == endpointSlices && !r.decided { // it asked what became of a slice: the rest it reads now
+		r.seen = r.look(r.key, r.seen.source, r.seen.noted)
 	}
 	close(r.done)
 	w.wait()

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/kube-zen/zen-lead/src/api"
@@ -36,11 +37,11 @@ func steps(tb testing.TB) []step {
 	leadership := routing.Leadership{}.Next(decision, "a", now)
 	current := routing.DesiredSlice(source, "service-1-leader", "IPv4", leadership, pods[0], nil, now)
 	slices := []*discoveryv1.EndpointSlice{current}
-	service := routing.DesiredLeaderService(source, "service-1-leader", leadership, nil)
+	services := []*corev1.Service{routing.DesiredLeaderService(source, "service-1-leader", leadership, nil)}
 	full := makePod(1, 0, "")
 	return []step{
 		{"parse settings", 1, func() { api.ParseSettings(source.Name, source.Annotations, api.Defaults{}) }},
-		{"read leadership", 0, func() { routing.ReadLeadership(slices, service) }},
+		{"read leadership", 0, func() { routing.ReadLeadership(slices, services) }},
 		{"reduce 3 pods", 25, func() { routing.Candidates(source, pods) }},
 		{"decide among 3", 5, func() { election.Decide(now, decision.Leader, standing, policy) }},
 		{"render a slice", 50, func() { routing.DesiredSlice(source, "service-1-leader", "IPv4", leadership, pods[0], current, now) }},
