@@ -165,6 +165,11 @@ func TestCommandsThatAreNotRun(t *testing.T) {
 func (s *terminal) checkFlags(where, text string, help map[string]string) {
 	s.Helper()
 	text = strings.ReplaceAll(text, "\\\n", " ")
+	substitution := regexp.MustCompile(`"?\$\(([^()]*)\)"?`)
+	for _, inner := range substitution.FindAllStringSubmatch(text, -1) {
+		text += "\n" + inner[1]
+	}
+	text = substitution.ReplaceAllString(text, "x")
 	invocation := regexp.MustCompile(`(?m)^(kubectl|helm) ([a-z-]+)([^\n|>;]*)`)
 	for _, match := range invocation.FindAllStringSubmatch(text, -1) {
 		command := match[1] + " " + match[2]
