@@ -33,7 +33,7 @@ images: bin/image ## Build the image archives in bin/images: the controller, agn
 	@ci/images.sh
 
 .PHONY: chart-repo
-chart-repo: bin/helm ## Make a chart repository in bin/chart-repo (CHART_REPO_URL: its address; HELM_SIGN_KEY, HELM_KEYRING: sign).
+chart-repo: bin/helm ## Make a chart repository in bin/chart-repo (CHART_REPO_URL: its address; HELM_SIGN_KEY, HELM_KEYRING: sign; ARTIFACTHUB_ID).
 	@ci/chart-repo.sh
 
 ## @category Tools

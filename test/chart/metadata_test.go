@@ -1,6 +1,8 @@
 package chart
 
 import (
+	"encoding/base64"
+	"encoding/xml"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +19,7 @@ type chartFile struct {
 	Version     string            `json:"version"`
 	AppVersion  string            `json:"appVersion"`
 	KubeVersion string            `json:"kubeVersion"`
+	Icon        string            `json:"icon"`
 	Annotations map[string]string `json:"annotations"`
 }
 
@@ -48,6 +51,19 @@ func TestVersionsAgree(t *testing.T) {
 		prerelease = "true"
 	}
 	assert.Equal(t, prerelease, c.Annotations["artifacthub.io/prerelease"])
+}
+
+// Artifact Hub takes an icon of this form; others show whatever a browser can.
+func TestIconIsTheFileOfTheChart(t *testing.T) {
+	content, err := os.ReadFile(filepath.Join(chartDir, "icon.svg"))
+	require.NoError(t, err)
+	assert.Equal(t, "data:image/svg+xml;base64,"+base64.StdEncoding.EncodeToString(content), chart(t).Icon, "the icon of Chart.yaml is that of icon.svg")
+	var svg struct {
+		XMLName xml.Name `xml:"http://www.w3.org/2000/svg svg"`
+		ViewBox string   `xml:"viewBox,attr"`
+	}
+	require.NoError(t, xml.Unmarshal(content, &svg))
+	assert.Equal(t, "0 0 64 64", svg.ViewBox, "a square")
 }
 
 // images are those that the chart says it uses.

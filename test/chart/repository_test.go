@@ -103,7 +103,7 @@ func TestPackageHoldsWhatUsersNeed(t *testing.T) {
 	}
 	assert.Subset(t, names, []string{"Chart.yaml", "values.yaml", "values.schema.json", "README.md", "files/alerts.yaml", "files/dashboard.json", "templates/NOTES.txt"})
 	for _, name := range names {
-		assert.NotRegexp(t, `^ci/|\.gotmpl$`, name)
+		assert.NotRegexp(t, `^ci/|\.gotmpl$|^icon\.svg$`, name)
 	}
 }
 
@@ -182,9 +182,23 @@ func TestProvenance(t *testing.T) {
 	assert.Contains(t, out, "sha256 sum does not match")
 }
 
-func TestSigningTakesAKeyAndItsRing(t *testing.T) {
+func TestRepositoryProvesItselfToArtifactHub(t *testing.T) {
+	t.Parallel()
+	const id = "0a1b2c3d-0000-4000-8000-0123456789ab"
+	dir, _ := repository(t, "ARTIFACTHUB_ID="+id)
+	content, err := os.ReadFile(filepath.Join(dir, "artifacthub-repo.yml"))
+	require.NoError(t, err)
+	var metadata map[string]any
+	require.NoError(t, yaml.UnmarshalStrict(content, &metadata))
+	assert.Equal(t, map[string]any{"repositoryID": id}, metadata)
+	without, _ := repository(t)
+	assert.NoFileExists(t, filepath.Join(without, "artifacthub-repo.yml"))
+}
+
+func TestRepositoryTakesNoHalfSettings(t *testing.T) {
 	for env, says := range map[string]string{
 		"HELM_SIGN_KEY=a": "HELM_KEYRING is empty", "HELM_KEYRING=/a": "HELM_SIGN_KEY is empty", "HELM_SIGN_KEY=a HELM_KEYRING=/not/there": "cannot be read",
+		"ARTIFACTHUB_ID=zen-lead": "no UUID",
 	} {
 		t.Run(env, func(t *testing.T) {
 			t.Parallel()
