@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds image archives into bin/images: ci/images.sh [zen-lead] [traffic] [agnhost], all three without an argument.
 # Needs bin/image, which make images provides. IMAGE_ARCH=amd64|arm64 chooses another architecture than this machine's for
-# the first two; agnhost is always this machine's.
+# the first two; agnhost is always this machine's. IMAGES_DIR is where else the archives go.
 # No base image and no container engine is needed; the same sources give the same bytes.
 set -euo pipefail
 
@@ -15,7 +15,8 @@ die() {
 source_url=https://github.com/kube-zen/zen-lead
 version=$(awk '$1 == "appVersion:" {print $2}' charts/zen-lead/Chart.yaml)
 arch=${IMAGE_ARCH:-$(go env GOARCH)}
-staging=bin/images/linux-$arch
+images=${IMAGES_DIR:-bin/images}
+staging=$images/linux-$arch
 
 compile() { # compile NAME PACKAGE [LDFLAGS]
   printf 'Building %s for linux/%s\n' "$1" "$arch" >&2
@@ -25,7 +26,7 @@ compile() { # compile NAME PACKAGE [LDFLAGS]
 pack() { # pack BINARY REFERENCE DESCRIPTION [FLAGS...]
   local binary=$1 reference=$2 description=$3
   shift 3
-  bin/image -binary "$binary" -name "$reference" -output "bin/images/${binary##*/}.tar" \
+  bin/image -binary "$binary" -name "$reference" -output "$images/${binary##*/}.tar" \
     -label "org.opencontainers.image.title=${binary##*/}" \
     -label "org.opencontainers.image.description=$description" \
     -label "org.opencontainers.image.version=${reference##*:}" \

@@ -48,7 +48,7 @@ func arguments(binary, output string) []string {
 func pack(t *testing.T, args []string) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := run(args, &out, io.Discard); err != nil {
+	if err := run(t.Context(), args, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -206,7 +206,7 @@ func TestSourceDateEpoch(t *testing.T) {
 		t.Errorf("created is %s", file.Created)
 	}
 	t.Setenv("SOURCE_DATE_EPOCH", "yesterday")
-	if err := run(arguments(filepath.Join(dir, "app"), archive), io.Discard, io.Discard); err == nil {
+	if err := run(t.Context(), arguments(filepath.Join(dir, "app"), archive), io.Discard, io.Discard); err == nil {
 		t.Error("a SOURCE_DATE_EPOCH that is no number was accepted")
 	}
 }
@@ -233,7 +233,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for title, test := range tests {
 		t.Run(title, func(t *testing.T) {
-			err := run(test.args, io.Discard, io.Discard)
+			err := run(t.Context(), test.args, io.Discard, io.Discard)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is %v, want one that says %q", err, test.want)
 			}
@@ -247,7 +247,7 @@ func TestDynamicBinaryIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = run(arguments(shell, filepath.Join(t.TempDir(), "app.tar")), io.Discard, io.Discard)
+	err = run(t.Context(), arguments(shell, filepath.Join(t.TempDir(), "app.tar")), io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "linked dynamically") {
 		t.Errorf("error is %v, want one that says that the binary is linked dynamically", err)
 	}

@@ -1,8 +1,10 @@
 // Command image packs one static binary into a container image archive, without a base image and without a container
-// engine. The same inputs give the same bytes, on every machine.
+// engine; `image push` makes one image for several architectures of such archives and pushes it. The same inputs give the
+// same bytes, on every machine.
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,7 +14,7 @@ import (
 )
 
 func main() {
-	err := run(os.Args[1:], os.Stdout, os.Stderr)
+	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
@@ -26,8 +28,11 @@ func main() {
 
 var errUsage = errors.New("wrong usage")
 
-// run parses the flags, packs the image and says on stdout what came out.
-func run(args []string, stdout, stderr io.Writer) error {
+// run parses the flags, packs or pushes the image and says on stdout what came out.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "push" {
+		return push(ctx, args[1:], stdout, stderr)
+	}
 	s, output, err := parse(args, stderr)
 	if err != nil {
 		return err
