@@ -140,3 +140,14 @@ func EventCount(e *corev1.Event) int {
 	}
 	return count
 }
+
+// Never fails the test if something comes about within a while.
+func (w *World) Never(while time.Duration, what string, happened func() bool) {
+	w.Helper()
+	err := wait.PollUntilContextTimeout(w.Context(), pollInterval, while, true, func(context.Context) (bool, error) {
+		return happened(), nil
+	})
+	if err == nil {
+		w.Errorf("never wanted: %s\n%s", what, w.Dump())
+	}
+}
