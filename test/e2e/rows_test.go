@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -167,8 +168,10 @@ func (r *row) kill(pod, node string) {
 	r.onNode(node, "ctr --namespace k8s.io tasks kill --signal SIGKILL "+id)
 }
 
+// deploymentRollout keeps all replicas: were one to go at once, before any new pod is Ready, it might be the leader, and
+// its successor would be an outdated pod that has to go in its turn.
 func deploymentRollout(r *row) {
-	r.start("replicas: 3", "replicas: 5")
+	r.start("replicas: 3", "replicas: 5\n  strategy: {rollingUpdate: {maxUnavailable: 0}}")
 	r.fail(func() { r.kubectl("rollout", "restart", "deployment/"+app) })
 	r.kubectl("rollout", "status", "deployment/"+app, "--timeout", "3m")
 	r.pause(settle)
@@ -185,13 +188,15 @@ func statefulSetRollout(r *row) {
 	r.unharmed(1)
 }
 
-// oneReplicaRolled: the only pod goes before the next one comes. It serves on until that is Ready: agnhost's /healthz,
-// unlike its /readyz, stays well after SIGTERM.
+// oneReplicaRolled: the only pod goes before the next one comes. It serves on until that is Ready, for which it has time
+// enough here, and is well until its end: agnhost's /healthz, unlike its /readyz, does not change at SIGTERM.
 func oneReplicaRolled(r *row) {
-	r.start("replicas: 3", "replicas: 1\n  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}", "/readyz", "/healthz")
+	const servesOn = 15
+	r.start("replicas: 3", "replicas: 1\n  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}", "/readyz", "/healthz",
+		"--delay-shutdown=5", fmt.Sprintf("--delay-shutdown=%d", servesOn))
 	r.fail(func() { r.kubectl("rollout", "restart", "deployment/"+app) })
 	r.leader(r.before.UID)
-	r.pause(settle)
+	r.pause(time.Until(r.event.Add((servesOn + 3) * time.Second)))
 	r.unharmed(1)
 }
 
