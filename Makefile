@@ -36,6 +36,27 @@ images: bin/image ## Build the image archives in bin/images: the controller, agn
 chart-repo: bin/helm ## Make a chart repository in bin/chart-repo (CHART_REPO_URL: its address; HELM_SIGN_KEY, HELM_KEYRING: sign; ARTIFACTHUB_ID).
 	@ci/chart-repo.sh
 
+# What each step takes from the environment: see ci/release.sh.
+.PHONY: release-check
+release-check: ## The tag in RELEASE_TAG is the chart's version, and the changelog has its section.
+	@ci/release.sh check
+
+.PHONY: release-build
+release-build: bin/helm bin/image bin/cyclonedx-gomod ## Everything that is released, for amd64 and arm64, into bin/release.
+	@ci/release.sh build
+
+.PHONY: release-push
+release-push: bin/helm bin/image ## Push image and chart to REGISTRY.
+	@ci/release.sh push
+
+.PHONY: release-index
+release-index: bin/helm ## The index of all charts so far (CHART_INDEX_URL), into bin/release/pages.
+	@ci/release.sh index
+
+.PHONY: release-publish
+release-publish: ## A release on GitHub, with the files of bin/release.
+	@ci/release.sh publish
+
 ## @category Tools
 
 # Versions are pinned by ci/tools/go.mod, whose `tool` lines list the same packages. `make bin/helm` builds just that one.
@@ -46,9 +67,10 @@ tool-staticcheck             := honnef.co/go/tools/cmd/staticcheck
 tool-actionlint              := github.com/rhysd/actionlint/cmd/actionlint
 tool-helm-docs               := github.com/norwoodj/helm-docs/cmd/helm-docs
 tool-helm-values-schema-json := github.com/losisin/helm-values-schema-json/v2
+tool-cyclonedx-gomod         := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 tool-setup-envtest           := sigs.k8s.io/controller-runtime/tools/setup-envtest
 
-TOOLS := kind helm ct staticcheck actionlint helm-docs helm-values-schema-json setup-envtest
+TOOLS := kind helm ct staticcheck actionlint helm-docs helm-values-schema-json setup-envtest cyclonedx-gomod
 
 .PHONY: tools
 tools: $(TOOLS:%=bin/%) ## Build the pinned tools into bin/: what is missing or outdated.
@@ -103,7 +125,7 @@ ROW ?=
 
 # Each part needs no more than its own tools. `make -j` is of no use: one part already takes all cores.
 .PHONY: test
-test: verify test-unit test-chart test-monitoring test-integration test-e2e ## Everything that can be tested on this machine.
+test: verify test-unit test-chart test-monitoring test-integration test-docs test-e2e ## Everything that can be tested on this machine.
 
 # The race detector needs a C compiler.
 RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
@@ -161,8 +183,8 @@ test-monitoring: build bin/helm bin/promtool bin/prometheus ## Alerts, runbooks,
 
 .PHONY: test-docs
 test-docs: build bin/helm ## What the pages say, every command that they show, and the examples, on a real API server with played nodes.
-	@assets="$$(ci/envtest.sh)" && echo "go test ./test/docs/..." && \
-	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 15m ./test/docs/...
+	@assets="$$(ci/envtest.sh)" && echo "go test ./test/docs/... ./examples/..." && \
+	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 15m ./test/docs/... ./examples/...
 
 .PHONY: dashboard-picture
 dashboard-picture: build bin/helm bin/promtool bin/prometheus ## Draw docs/images/dashboard.svg from what the dashboard's queries give in a scene of two minutes.

@@ -63,8 +63,11 @@ func (s *terminal) state() string {
 // installed makes sure that zen-lead runs for every namespace.
 func (s *terminal) installed() {
 	s.Helper()
-	s.run(`helm status zen-lead --namespace zen-lead-system >/dev/null 2>&1 ||
-		helm install zen-lead charts/zen-lead --namespace zen-lead-system --create-namespace --set scope=cluster --wait --timeout 2m`)
+	// The Lease of an installation before would have to run out first: see docs/operations.md, Uninstall.
+	s.run(`helm status zen-lead --namespace zen-lead-system >/dev/null 2>&1 || {
+		kubectl delete lease zen-lead --namespace zen-lead-system --ignore-not-found
+		helm install zen-lead charts/zen-lead --namespace zen-lead-system --create-namespace --set scope=cluster --wait --timeout 2m
+	}`)
 }
 
 // uninstalled makes sure that it does not, and that nothing of it is left.
