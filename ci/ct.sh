@@ -85,8 +85,16 @@ make_repository() {
 
 run_ct() { (cd "$WORK/repo" && GIT_CONFIG_GLOBAL=/dev/null ct "$@"); }
 
+# On a machine of a CI service, which is thrown away, it may be installed.
+install_yamllint() {
+  local sudo=()
+  [[ ${CI:-} == true ]] && have apt-get || return 1
+  ((EUID == 0)) || sudo=(sudo --non-interactive)
+  "${sudo[@]}" apt-get update --quiet >&2 && "${sudo[@]}" apt-get install --yes --quiet --no-install-recommends yamllint >&2
+}
+
 lint() {
-  have yamllint || die "yamllint is not on the PATH, and ct lint needs it" "Install it: apt-get install yamllint, or pip install yamllint"
+  have yamllint || install_yamllint || die "yamllint is not on the PATH, and ct lint needs it" "Install it: apt-get install yamllint, or pip install yamllint"
   # Chart.yaml against a schema takes yamale, which Debian does not package; helm lint and Artifact Hub's rules read it too.
   run_ct lint --config ct.yaml --lint-conf "$ROOT/ci/lintconf.yaml" --validate-chart-schema=false
 }
