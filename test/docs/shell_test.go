@@ -63,17 +63,19 @@ func (s *terminal) state() string {
 // installed makes sure that zen-lead runs for every namespace.
 func (s *terminal) installed() {
 	s.Helper()
-	// The Lease of an installation before would have to run out first: see docs/operations.md, Uninstall.
 	s.run(`helm status zen-lead --namespace zen-lead-system >/dev/null 2>&1 || {
 		kubectl delete lease zen-lead --namespace zen-lead-system --ignore-not-found
 		helm install zen-lead charts/zen-lead --namespace zen-lead-system --create-namespace --set scope=cluster --wait --timeout 2m
 	}`)
 }
 
-// uninstalled makes sure that it does not, and that nothing of it is left.
+// uninstalled makes sure that it does not, and that nothing of it is left: the Lease of an installation before would have
+// to run out first, see docs/operations.md, Uninstall.
 func (s *terminal) uninstalled() {
 	s.Helper()
-	s.run(`helm uninstall zen-lead --namespace zen-lead-system --ignore-not-found --wait --timeout 2m`)
+	s.run(`helm uninstall zen-lead --namespace zen-lead-system --ignore-not-found --wait --timeout 2m
+		kubectl wait pods --namespace zen-lead-system --all --for=delete --timeout 1m
+		kubectl delete lease zen-lead --namespace zen-lead-system --ignore-not-found`)
 }
 
 // led waits until a leader Service has a leader, and returns the pod's name.
