@@ -122,8 +122,9 @@ func annotations(root string) (string, error) {
 	b.WriteString("\nA value that does not parse gives the Event `InvalidAnnotation`, and the default is used. An unclear `" + api.AnnotationEnabled +
 		"` switches nothing:\na Service that is not routed stays so, one that is routed stays routed.\n")
 	table(&b, "What zen-lead writes", "annotation", out)
-	b.WriteString("\nThe leader slices carry the last two, the leader Service all of them, written after the slices. While nobody leads, the\n" +
-		"leader Service has no `" + api.AnnotationLeaderPodName + "`; epoch and time are then those of the last term.\n")
+	b.WriteString("\nThe leader slices carry the last two, and all of them in an IP family in which the leader has no address; the leader\n" +
+		"Service carries all of them, written after the slices. While nobody leads, none has a `" + api.AnnotationLeaderPodName +
+		"`;\nepoch and time are then those of the last term.\n")
 	table(&b, "Labels, on the leader Service and its slices", "label", labels)
 	b.WriteString("\nLeader slices also have `kubernetes.io/service-name` (the leader Service) and\n`endpointslice.kubernetes.io/managed-by=" + api.ManagedBy +
 		"`, and are named `<leader Service>-ipv4` and `-ipv6`. Both kinds are owned by the source Service.\nNo label and no annotation of the source Service is copied.\n")
