@@ -31,6 +31,9 @@ func TestDashboard(t *testing.T) {
 	plane, err := harness.StartControlPlane(context.Background())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, plane.Stop()) })
+	require.NoError(t, plane.Define(t.Context(), harness.Rights{
+		Served: rules(t, "role.yaml"), Election: rules(t, "leader-election-role.yaml"),
+	}))
 	s := startScene(t, plane)
 
 	began := time.Now()

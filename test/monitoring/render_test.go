@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -43,11 +44,10 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// alerts are those of the chart with its default values.
-func alerts(t *testing.T, values ...string) []group {
+// template is what one template of the chart gives.
+func template(t *testing.T, name string, values ...string) []byte {
 	t.Helper()
-	args := []string{"template", "zen-lead", chartDir, "--namespace", "zen-lead-system",
-		"--set", "prometheusRule.enabled=true", "--show-only", "templates/prometheusrule.yaml"}
+	args := []string{"template", "zen-lead", chartDir, "--namespace", "zen-lead-system", "--show-only", "templates/" + name}
 	for _, value := range values {
 		args = append(args, "--set", value)
 	}
@@ -56,6 +56,23 @@ func alerts(t *testing.T, values ...string) []group {
 	command.Stderr = &stderr
 	rendered, err := command.Output()
 	require.NoError(t, err, stderr.String())
+	return rendered
+}
+
+// rules are those of the role that a template begins with.
+func rules(t *testing.T, name string) []rbacv1.PolicyRule {
+	t.Helper()
+	var role rbacv1.Role
+	require.NoError(t, yaml.Unmarshal(template(t, name), &role))
+	require.Equal(t, "Role", role.Kind)
+	require.NotEmpty(t, role.Rules)
+	return role.Rules
+}
+
+// alerts are those of the chart with its default values.
+func alerts(t *testing.T, values ...string) []group {
+	t.Helper()
+	rendered := template(t, "prometheusrule.yaml", append(values, "prometheusRule.enabled=true")...)
 	var object struct {
 		Spec struct {
 			Groups []group `json:"groups"`
