@@ -35,14 +35,17 @@ type ClientView struct {
 	Sent       int           `json:"sent"`
 	Failed     int           `json:"failed"`
 	LongestGap report.Millis `json:"longest_gap_ms"`
-	Late       int           `json:"late"`
+	// SilentAtEnd is the time from the last answer to the client's end: a gap that nobody saw the end of.
+	SilentAtEnd report.Millis `json:"silent_at_end_ms"`
+	Late        int           `json:"late"`
 	// AnsweredBy are the pods in the order of the answers; a pod that comes back is named again.
 	AnsweredBy []string `json:"answered_by"`
 }
 
 // View sums a run up from a moment on: before it the client's own proxy may not have heard of the Services yet. Of a Service that spreads its connections the pods are named once, as their order means nothing.
 func View(run report.Run, from time.Time) ClientView {
-	v := ClientView{Target: run.Target, Sent: run.Summary.Sent, Failed: run.Summary.Failed, LongestGap: run.Summary.LongestGap, Late: run.Summary.Late}
+	v := ClientView{Target: run.Target, Sent: run.Summary.Sent, Failed: run.Summary.Failed, LongestGap: run.Summary.LongestGap,
+		SilentAtEnd: run.Summary.SilentAtEnd, Late: run.Summary.Late}
 	for _, failure := range run.Failures {
 		if failure.Start.Before(from) {
 			v.Sent, v.Failed = v.Sent-1, v.Failed-1

@@ -123,7 +123,7 @@ func Table(rows []Row) string {
 			plainly = row.each(ofClient(plain, share))
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d of %d |\n", row[0].Row,
-			row.each(ofClient(leader, share)), row.each(ofClient(leader, func(c harness.ClientView) string { return short(c.LongestGap.Duration()) })),
+			row.each(ofClient(leader, share)), row.each(ofClient(leader, gap)),
 			row.each(toSlice), row.each(func(r harness.Result) string { return strconv.Itoa(r.Moves) }), plainly, elsewhere, row.passed(), len(row))
 	}
 	return b.String()
@@ -134,6 +134,14 @@ func toSlice(r harness.Result) string {
 		return "-"
 	}
 	return short(r.ToSlice.Duration())
+}
+
+// gap is the longest time without an answer; one that had no end as long as the client looked is said to be so.
+func gap(c harness.ClientView) string {
+	if silent := c.SilentAtEnd.Duration(); silent > c.LongestGap.Duration() && silent > time.Second {
+		return "over " + short(silent)
+	}
+	return short(c.LongestGap.Duration())
 }
 
 func short(d time.Duration) string {
@@ -151,7 +159,7 @@ func Notes(rows []Row) string {
 		notes := slices.Clone(result.Notes)
 		for _, c := range result.Clients {
 			if c.Target != leader && c.Target != plain && c.Target != elected {
-				notes = append(notes, fmt.Sprintf("%s: %s failed, longest gap %s", c.Target, share(c), short(c.LongestGap.Duration())))
+				notes = append(notes, fmt.Sprintf("%s: %s failed, longest gap %s", c.Target, share(c), gap(c)))
 			}
 		}
 		if len(notes) > 0 {

@@ -31,7 +31,7 @@ func results(t *testing.T) []Row {
 	deleted := harness.Result{
 		Row: "1-leader-deleted", Run: "x", Family: "ipv4", At: at, Load: 1.5, Passed: true, ToSlice: ms(123), Moves: 1, Notes: []string{"a note"},
 		Clients: []harness.ClientView{
-			{Target: leader, Sent: 1000, Failed: 2, LongestGap: ms(1500)}, {Target: plain, Sent: 1001, Failed: 1}, {Target: elected, Sent: 1002, Failed: 1234},
+			{Target: leader, Sent: 1000, Failed: 2, LongestGap: ms(1500)}, {Target: plain, Sent: 1001, Failed: 1}, {Target: elected, Sent: 1002, Failed: 1234, LongestGap: ms(300), SilentAtEnd: ms(2500)},
 			{Target: "udp", Sent: 7},
 		},
 		Tracks: []harness.Track{track(leader), track(plain), track(elected), track("udp")},
@@ -69,7 +69,7 @@ func TestPictureIsDrawnFromTheResults(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Contains(t, picture, "The leader is deleted gracefully")
-	assert.Contains(t, picture, "1,234 failed")
+	assert.Contains(t, picture, "1,234 failed; gap over 2.5 s")
 	assert.NotContains(t, picture, "loses power", "a row that was not run")
 	// Half a second of four, from a quarter of the bar on.
 	assert.Contains(t, picture, `<rect x="290.0" y="46" width="70.0" height="16" fill="`+colourFailed+`"/>`)

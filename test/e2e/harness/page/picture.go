@@ -118,7 +118,7 @@ func panel(b *strings.Builder, y int, title string, r harness.Result) int {
 		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" fill=\"#222222\">%s</text>\n", labels-8, y+13, called(t.Target))
 		bar(b, y, s, t)
 		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" fill=\"#222222\">%s failed; gap %s</text>\n",
-			labels+bars+8, y+13, thousands(view.Failed), short(view.LongestGap.Duration()))
+			labels+bars+8, y+13, thousands(view.Failed), gap(view))
 		y += barStep
 	}
 	axis(b, top, y, s)
