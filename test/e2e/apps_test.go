@@ -168,12 +168,13 @@ func everyFamily(r *row) {
 	}
 	r.send()
 	r.fail(r.deleteLeaders)
-	r.leader(r.before.UID)
+	after := r.leader(r.before.UID)
 	r.pause(settle)
 	r.unharmed(1)
 	for _, c := range r.result.Clients[2:] {
 		assert.Zero(r, c.Failed, "failed requests by %s", c.Target)
-		assert.Len(r, c.AnsweredBy, 2, "who answered by %s", c.Target)
+		require.NotEmpty(r, c.AnsweredBy)
+		assert.Equal(r, after.Pod, c.AnsweredBy[len(c.AnsweredBy)-1], "who answers by %s in the end", c.Target)
 	}
 	slices, err := r.client.DiscoveryV1().EndpointSlices(r.namespace).List(r.ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + app + api.LeaderSuffix})
 	require.NoError(r, err)
