@@ -17,12 +17,10 @@ import (
 
 // fresh are the pages whose commands begin with nothing installed. The others begin with zen-lead serving every
 // namespace, and with examples/basic.
-var fresh = []string{"README.md"}
+func fresh(path string) bool { return path == "README.md" }
 
-// onlyParsed are pages whose commands run elsewhere, with the reason.
-var onlyParsed = map[string]string{
-	"charts/zen-lead/README.md": "test/chart makes repositories and installs from them",
-}
+// runsElsewhere are pages whose commands are read only: test/chart makes repositories and installs from them.
+func runsElsewhere(path string) bool { return path == "charts/zen-lead/README.md" }
 
 // block is a block of commands, with the output that the page shows after it.
 type block struct {
@@ -46,13 +44,13 @@ func commands(p page.Page) []block {
 	return blocks
 }
 
-// calledMake tells whether a block only calls make: those targets have tests of their own.
+// callsMake tells whether a block only calls make: those targets have tests of their own.
 func (b block) callsMake() bool {
 	return !regexp.MustCompile(`(?m)^(?:[^m#\n]|m[^a])`).MatchString(b.Text)
 }
 
 func (b block) runs(path string) bool {
-	return b.NotRun == "" && !b.callsMake() && onlyParsed[path] == ""
+	return b.NotRun == "" && !b.callsMake() && !runsElsewhere(path)
 }
 
 // Each page's commands are run, in order and in one shell, as its reader would; and what the page shows comes out.
@@ -60,7 +58,7 @@ func TestCommands(t *testing.T) {
 	all, err := page.All()
 	require.NoError(t, err)
 	slices.SortStableFunc(all, func(a, b page.Page) int { // what wants a fresh cluster comes first
-		return boolOrder(slices.Contains(fresh, b.Path), slices.Contains(fresh, a.Path))
+		return boolOrder(fresh(b.Path), fresh(a.Path))
 	})
 	var runbooks *terminal // they only look, and so share one
 	for _, p := range all {
@@ -78,7 +76,7 @@ func TestCommands(t *testing.T) {
 			s := runbooks
 			if s == nil || !strings.HasPrefix(p.Path, "docs/runbooks/") {
 				s = newTerminal(t)
-				s.prepare(slices.Contains(fresh, p.Path))
+				s.prepare(fresh(p.Path))
 			}
 			if strings.HasPrefix(p.Path, "docs/runbooks/") {
 				runbooks = s

@@ -34,7 +34,9 @@ func root(t *testing.T) string {
 }
 
 // ours is where the repository will be found on the web: such links are links into it, and are checked as such.
-var ours = regexp.MustCompile(`^https://github\.com/kube-zen/zen-lead/(?:blob|tree)/main/`)
+func ours() *regexp.Regexp {
+	return regexp.MustCompile(`^https://github\.com/kube-zen/zen-lead/(?:blob|tree)/main/`)
+}
 
 func TestLinksLeadSomewhere(t *testing.T) {
 	byPath, dir := pages(t), root(t)
@@ -42,8 +44,8 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		for _, link := range p.Links() {
 			target := filepath.Dir(path)
 			switch {
-			case ours.MatchString(link):
-				link, target = ours.ReplaceAllString(link, ""), "."
+			case ours().MatchString(link):
+				link, target = ours().ReplaceAllString(link, ""), "."
 			case strings.Contains(link, "://"), strings.HasPrefix(link, "mailto:"):
 				continue
 			}
@@ -69,7 +71,7 @@ func TestEveryPageIsLinked(t *testing.T) {
 	linked := map[string]bool{"README.md": true}
 	for path, p := range byPath {
 		for _, link := range p.Links() {
-			file, _, _ := strings.Cut(ours.ReplaceAllString(link, "/"), "#")
+			file, _, _ := strings.Cut(ours().ReplaceAllString(link, "/"), "#")
 			if strings.HasPrefix(file, "/") {
 				linked[strings.TrimPrefix(file, "/")] = true
 			} else {
@@ -99,9 +101,6 @@ func TestBlocksHaveALanguage(t *testing.T) {
 	}
 }
 
-// mention is a test by name, with the folder that it lives in.
-var mention = regexp.MustCompile("`((?:src|test|ci)/[\\w/.-]*)`? `?(Test\\w+)`|`(Test\\w+)`")
-
 // testFunctions are the names of all tests of the repository, with their folders.
 func testFunctions(t *testing.T) map[string][]string {
 	t.Helper()
@@ -128,11 +127,10 @@ func testFunctions(t *testing.T) map[string][]string {
 
 // What a page says is checked by a test is: the test exists.
 func TestNamedTestsExist(t *testing.T) {
-	known := testFunctions(t)
+	known, mention := testFunctions(t), regexp.MustCompile("`(Test\\w+)`")
 	for path, p := range pages(t) {
 		for _, match := range mention.FindAllStringSubmatch(p.Text, -1) {
-			name := match[2] + match[3]
-			assert.Contains(t, known, name, "%s names a test that does not exist", path)
+			assert.Contains(t, known, match[1], "%s names a test that does not exist", path)
 		}
 	}
 }
