@@ -28,7 +28,7 @@ elif [[ -z ${TRAFFIC_IMAGE:-} ]]; then
   die "TRAFFIC_IMAGE is not set: your cluster must be able to pull the traffic client" \
     "Run make images, push bin/images/traffic.tar to a registry of yours, and name it: TRAFFIC_IMAGE=<repository>:<tag>"
 fi
-step "compiling the rows" go test -c -o bin/e2e.test ./test/e2e
+step "compiling the rows" env CGO_ENABLED=0 go test -c -trimpath -o bin/e2e.test ./test/e2e
 export ZEN_LEAD_E2E="{\"Root\": \"$ROOT\", \"Cluster\": \"$CLUSTER\", \"Fast\": $fast, \"AgnhostImage\": \"$agnhost\", \"TrafficImage\": \"$traffic\"}"
 # In this process's place: an interrupt reaches the rows, which clean up.
 exec bin/e2e.test -test.v -test.timeout 60m -test.parallel "$AT_ONCE" -test.run "^TestRows\$${rows:+/($rows)}"

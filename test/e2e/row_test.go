@@ -323,7 +323,28 @@ func (r *row) collect() harness.ClientView {
 	for i, c := range r.result.Clients {
 		r.Logf("%s: %d requests, %d failed %v, longest gap %s, answered by %v", c.Target, c.Sent, c.Failed, r.runs[i].Summary.ByClass, c.LongestGap.Duration(), c.AnsweredBy)
 	}
+	r.logLate()
 	return view
+}
+
+// logLate tells of failures long after the switch: there should be none, and if there are, whoever reads wants to know why.
+func (r *row) logLate() {
+	if r.result.ToSlice < 0 {
+		return
+	}
+	switched := r.event.Add(r.result.ToSlice.Duration())
+	for _, run := range r.runs {
+		late, reasons := 0, map[string]int{}
+		for _, failure := range run.Failures {
+			if failure.Start.After(switched.Add(2 * time.Second)) {
+				late++
+				reasons[failure.Detail]++
+			}
+		}
+		if late > 0 {
+			r.Logf("%s: %d requests failed that were sent more than 2 s after the slice: %v", run.Target, late, reasons)
+		}
+	}
 }
 
 // failedBefore is how many requests to the leader Service failed that were sent before a moment.

@@ -72,7 +72,7 @@ func TestPictureIsDrawnFromTheResults(t *testing.T) {
 	assert.Contains(t, picture, "1,234 failed; gap over 2.5 s")
 	assert.NotContains(t, picture, "loses power", "a row that was not run")
 	// Half a second of four, from a quarter of the bar on.
-	assert.Contains(t, picture, `<rect x="290.0" y="46" width="70.0" height="16" fill="`+colourFailed+`"/>`)
+	assert.Contains(t, picture, `<rect x="290.0" y="46" width="70.0" height="16" fill="`+colourFailed+`" `)
 	for _, c := range []string{colourFirst, colourNext, colourOther, colourPartly} {
 		assert.Contains(t, picture, `height="16" fill="`+c+`"`)
 	}

@@ -141,7 +141,7 @@ func bar(b *strings.Builder, y int, s scale, t harness.Track) {
 		if to <= s.from || from >= s.to {
 			continue
 		}
-		fmt.Fprintf(b, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>\n", s.x(from), y, s.x(to)-s.x(from), barHeight,
+		fmt.Fprintf(b, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\" shape-rendering=\"crispEdges\"/>\n", s.x(from), y, s.x(to)-s.x(from), barHeight,
 			colour(span, t.Target, first, next))
 	}
 }
