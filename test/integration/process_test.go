@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -14,7 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/src/options"
 	"github.com/kube-zen/zen-lead/test/integration/harness"
 )
@@ -332,6 +336,68 @@ func TestLeaderElection_TheStandbyTakesOverAtOnceFromAReplicaThatStops(t *testin
 	assert.Equal(t, []string{"update endpointslices web-leader-ipv4", "patch services web-leader"}, writes,
 		"the standby's caches are warm: it writes what changed and nothing else")
 	assert.Empty(t, standby.Proxy.Requests.Since(mark).Where(func(r harness.Request) bool { return r.Verb == "list" || r.Verb == "get" }))
+}
+
+func awaitSeen(w *harness.World, p *harness.Process, pod *corev1.Pod) {
+	w.Helper()
+	w.Eventually("the standby to see pod "+pod.Name, func() error {
+		// Without the end of the initial list it would not begin to work at all.
+		if !p.Proxy.Saw("pods", metav1.InitialEventsAnnotationKey) || !p.Proxy.Saw("pods", string(pod.UID)) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+}
+
+// Slices and pods come by watches of their own. A standby that has seen who leads, and not yet the pod, or only as it was
+// before, must not take the leader for gone when it takes over.
+func TestLeaderElection_ASuccessorThatIsBehindInPodsKeepsTheLeader(t *testing.T) {
+	for name, seenBefore := range map[string]bool{"Unseen": false, "SeenBeforeItWasReady": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			active, standby := replicas(w)
+			awaitSeen(w, standby, w.Pod(pod("a")))
+			w.Service(web())
+			w.ExpectLeader("web-leader", "a")
+			if seenBefore {
+				awaitSeen(w, standby, w.Pod(pod("b").NotReady()))
+			}
+			release := standby.Proxy.Hold("pods")
+			defer release()
+			if seenBefore {
+				w.SetReady("b", true)
+			} else {
+				w.Pod(pod("b"))
+			}
+			w.KillPod("a")
+			before := w.ExpectLeader("web-leader", "b")
+			active.Kill()
+			w.Eventually("the successor to ask about the pod that leads", func() error {
+				asked := standby.Proxy.Requests.Since(0).Where(func(r harness.Request) bool {
+					return r.Verb == "get" && r.Resource == "pods" && r.Name == "b"
+				})
+				if len(asked) == 0 {
+					return errors.New("not yet")
+				}
+				return nil
+			})
+			release()
+			awaitSeen(w, standby, w.Pod(pod("other").App("other"))) // and with it all that was held back
+			w.KillPod("b")
+			after := w.ExpectNobody("web-leader")
+			assert.Equal(t, before.Epoch, after.Epoch)
+			for _, r := range writesOf(standby) {
+				slice, ok := r.Decode().(*discoveryv1.EndpointSlice)
+				if !ok {
+					continue
+				}
+				assert.Equal(t, before.Primary.Annotations[api.AnnotationEpoch], slice.Annotations[api.AnnotationEpoch])
+				for _, e := range slice.Endpoints {
+					assert.Equal(t, "b", e.TargetRef.Name)
+				}
+			}
+		})
+	}
 }
 
 func TestLeaderElection_AReplicaThatIsCutOffStopsAndTheOtherGoesOn(t *testing.T) {

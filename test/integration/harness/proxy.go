@@ -21,6 +21,7 @@ import (
 type Proxy struct {
 	Requests   *Recorder
 	Kubeconfig string
+	watches    *watches
 }
 
 // StartProxy listens on a loopback port until the test ends. Whoever comes through it has the chart's rights.
@@ -34,10 +35,10 @@ func (w *World) StartProxy() *Proxy {
 	if err != nil {
 		w.Fatalf("failed to parse the API server's address: %v", err)
 	}
-	p := &Proxy{Requests: &Recorder{}}
+	p := &Proxy{Requests: &Recorder{}, watches: &watches{next: transport}}
 	server := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport:     p.Requests.Wrap(transport),
+		Transport:     p.Requests.Wrap(p.watches),
 		FlushInterval: -1, // watches are streams
 		ErrorHandler: func(rw http.ResponseWriter, _ *http.Request, err error) {
 			if !errors.Is(err, context.Canceled) {
