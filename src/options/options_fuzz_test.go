@@ -22,6 +22,9 @@ func FuzzParse(f *testing.F) {
 		if strings.Contains(line, "kubeconfig") || strings.Contains(line, "cert-dir") {
 			t.Skip("names files of this machine")
 		}
+		if strings.ContainsAny(strings.SplitN(line, "=", 2)[0], "\n\r") {
+			t.Skip("the flag package repeats an unknown flag as it is")
+		}
 		o, err := Parse(strings.Split(line, " "), env, io.Discard)
 		switch {
 		case errors.Is(err, flag.ErrHelp):
