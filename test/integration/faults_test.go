@@ -340,3 +340,32 @@ func inCluster(w *harness.World, objects ...client.Object) {
 		})
 	}
 }
+
+// TestFaults_OutOfClusterIPs has no address left for the leader Service. The answer is the API server's, made up: a range
+// of its own takes an API server of its own.
+func TestFaults_OutOfClusterIPs(t *testing.T) {
+	w := newWorld(t)
+	controller := w.StartController()
+	w.Pod(pod("a"))
+	full := &atomic.Bool{}
+	full.Store(true)
+	w.Requests.Intercept(func(r harness.Request, _ *http.Request) (*http.Response, error) {
+		if r.Resource != "services" || r.Verb != "create" || !full.Load() {
+			return nil, nil
+		}
+		return harness.Refusal(http.StatusInternalServerError, "InternalError", "Internal error occurred: failed to allocate a serviceIP: range is full"), nil
+	})
+	w.Service(web())
+	w.ExpectEvent("web", corev1.EventTypeWarning, "WriteRejected", "web-leader", "range is full")
+	w.Eventually("the tries to be counted", func() error {
+		metrics, err := controller.Metrics()
+		if err == nil && metrics.Sum("controller_runtime_reconcile_errors_total", harness.Labels{"controller": "service-director"}) < 4 {
+			err = errors.New("fewer than 4 errors")
+		}
+		return err
+	})
+	w.Absent(&discoveryv1.EndpointSlice{}, "web-leader-ipv4")
+	assert.Equal(t, 1, w.CountEvents("web", "WriteRejected"), "said once, not at each try")
+	full.Store(false)
+	w.ExpectLeader("web-leader", "a")
+}
