@@ -154,14 +154,7 @@ func TestPolicy_AStolenTokenIsConfined(t *testing.T) {
 	require.NoError(t, err)
 	victim := w.Service(harness.MakeService("victim"))
 	w.Pod(pod("a"))
-	var stock discoveryv1.EndpointSliceList
-	w.Eventually("the victim's slice", func() error {
-		err := w.Client.List(w.Context(), &stock, clientIn(w), clientLabels(discoveryv1.LabelServiceName, "victim"))
-		if err == nil && len(stock.Items) == 0 {
-			err = errors.New("there is none yet")
-		}
-		return err
-	})
+	stock := stockSlice(w, "victim")
 	in := func(object client.Object) client.Object { object.SetNamespace(w.Namespace); return object }
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"selector":{"app":"evil"}}}`))
 	claimed := []metav1.OwnerReference{*metav1.NewControllerRef(victim, corev1.SchemeGroupVersion.WithKind("Service"))}
@@ -191,9 +184,9 @@ func TestPolicy_AStolenTokenIsConfined(t *testing.T) {
 				s.Selector, s.ExternalIPs = nil, []string{"192.0.2.1"}
 			}).Object())))
 		},
-		"DeleteAStockSlice": func() error { return thief.Delete(t.Context(), stock.Items[0].DeepCopy()) },
+		"DeleteAStockSlice": func() error { return thief.Delete(t.Context(), stock.DeepCopy()) },
 		"EditAStockSlice": func() error {
-			s := stock.Items[0].DeepCopy()
+			s := stock.DeepCopy()
 			s.Endpoints, s.ResourceVersion = nil, ""
 			return thief.Update(t.Context(), s)
 		},
@@ -208,6 +201,20 @@ func TestPolicy_AStolenTokenIsConfined(t *testing.T) {
 		t.Run(name, func(t *testing.T) { denied(t, try(), "zen-lead may") })
 	}
 	t.Run("NoRightAtAll", func(t *testing.T) { outOfReach(t, w, thief) })
+}
+
+// stockSlice is what Kubernetes made for a Service.
+func stockSlice(w *harness.World, service string) *discoveryv1.EndpointSlice {
+	w.Helper()
+	list := &discoveryv1.EndpointSliceList{}
+	w.Eventually("the slice of service "+service, func() error {
+		err := w.Client.List(w.Context(), list, clientIn(w), clientLabels(discoveryv1.LabelServiceName, service))
+		if err == nil && len(list.Items) == 0 {
+			err = errors.New("there is none yet")
+		}
+		return err
+	})
+	return &list.Items[0]
 }
 
 // outOfReach has the controller's token try what its rights do not allow, policies or not.
