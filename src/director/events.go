@@ -162,8 +162,9 @@ func (a *announcements) leadership(p *plan, c change) {
 		a.say(p.source, leader, corev1.EventTypeNormal, eventChanged, actionOf(c.reason),
 			fmt.Sprintf("leader moved from pod %s to pod %s, because %s", before.PodName, after.PodName, because(c.reason)))
 	case after.UID == "" && (before.UID != "" || p.first()):
-		a.say(p.source, nil, corev1.EventTypeWarning, eventNoLeader, "Empty",
-			fmt.Sprintf("Service %s has no endpoint: %s", p.name, shortage(p.decision)))
+		action, why := shortage(p.decision)
+		a.say(p.source, nil, corev1.EventTypeWarning, eventNoLeader, action,
+			fmt.Sprintf("Service %s has no endpoint: %s", p.name, why))
 	}
 }
 
@@ -221,7 +222,9 @@ func because(reason election.Reason) string {
 	case election.IncumbentTerminating:
 		return "the former is terminating"
 	case election.IncumbentNotRunning:
-		return "the former does not run any more"
+		return "the former does not run"
+	case election.IncumbentEnded:
+		return "the former has ended"
 	case election.IncumbentNotReady:
 		return "the former is not Ready"
 	case election.IncumbentNoAddress:
@@ -235,27 +238,30 @@ func because(reason election.Reason) string {
 }
 
 // shortage says in words why nobody leads.
-func shortage(decision election.Decision) string {
+func shortage(decision election.Decision) (action, why string) {
 	words := []struct{ state, text string }{
 		{election.StateWaiting, "not Ready for long enough"},
 		{string(election.NotReady), "not Ready"},
 		{string(election.Terminating), "terminating"},
 		{string(election.NotRunning), "not running"},
+		{string(election.Ended), "ended"},
 		{string(election.NoAddress), "without an address of the Service's IP family"},
 		{string(election.PortUnresolved), "on which a port does not resolve"},
 	}
 	var parts []string
 	total := 0
+	action = "Empty"
 	for _, w := range words {
 		if n := decision.Counts[w.state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, w.text))
+			action += actionOf(election.Reason(w.state))
 			total += n
 		}
 	}
 	if total == 0 {
-		return "its selector matches no pod"
+		return action, "its selector matches no pod"
 	}
-	return fmt.Sprintf("none of %d pods can lead: %s", total, strings.Join(parts, ", "))
+	return action, fmt.Sprintf("none of %d pods can lead: %s", total, strings.Join(parts, ", "))
 }
 
 // actionOf turns a reason such as leader_not_ready into the form that Events use, LeaderNotReady.

@@ -37,9 +37,12 @@ type Block string
 
 // The reasons for which a pod may not lead; the first that applies is given.
 const (
-	Free           Block = ""
-	Terminating    Block = "terminating"
-	NotRunning     Block = "not_running"
+	Free        Block = ""
+	Terminating Block = "terminating"
+	// NotRunning: not yet, or its node does not say.
+	NotRunning Block = "not_running"
+	// Ended: its containers have ended for good, or it was evicted.
+	Ended          Block = "ended"
 	NotReady       Block = "not_ready"
 	NoAddress      Block = "no_address"
 	PortUnresolved Block = "port_unresolved"
@@ -69,6 +72,7 @@ const (
 	// IncumbentTerminating and the following: the incumbent is there but may not lead.
 	IncumbentTerminating    Reason = "leader_terminating"
 	IncumbentNotRunning     Reason = "leader_not_running"
+	IncumbentEnded          Reason = "leader_ended"
 	IncumbentNotReady       Reason = "leader_not_ready"
 	IncumbentNoAddress      Reason = "leader_without_address"
 	IncumbentPortUnresolved Reason = "leader_port_unresolved"
@@ -189,6 +193,8 @@ func lossReason(incumbent types.UID, candidates []Candidate) Reason {
 			return IncumbentTerminating
 		case NotRunning:
 			return IncumbentNotRunning
+		case Ended:
+			return IncumbentEnded
 		case NotReady:
 			return IncumbentNotReady
 		case NoAddress:

@@ -59,6 +59,8 @@ func newCandidate(source *corev1.Service, pod *corev1.Pod) Candidate {
 	case pod.DeletionTimestamp != nil:
 		c.Blocked = election.Terminating
 		c.Serving = ready && hasAddress && portErr == nil && pod.Status.Phase == corev1.PodRunning
+	case pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded:
+		c.Blocked = election.Ended
 	case pod.Status.Phase != corev1.PodRunning:
 		c.Blocked = election.NotRunning
 	case !ready:

@@ -41,7 +41,7 @@ type Leadership struct {
 func ReadLeadership(slices []*discoveryv1.EndpointSlice, leaderServices []*corev1.Service) Leadership {
 	var mirror, read Leadership
 	for _, service := range leaderServices {
-		mirror = later(mirror, readMirror(service))
+		mirror = later(mirror, readCopy(service, maxCopiedEpoch))
 	}
 	if len(slices) == 0 {
 		return mirror
@@ -75,9 +75,9 @@ func later(a, b Leadership) Leadership {
 // slice's family.
 func readSlice(slice *discoveryv1.EndpointSlice) Leadership {
 	if len(slice.Endpoints) == 0 {
-		return readMirror(slice)
+		return readCopy(slice, maxEpoch)
 	}
-	l := readTerm(slice.Annotations)
+	l := readTerm(slice.Annotations, maxEpoch)
 	endpoint := &slice.Endpoints[0]
 	if ref := endpoint.TargetRef; ref != nil {
 		l.UID, l.PodName, l.PodVersion = ref.UID, ref.Name, ref.ResourceVersion
@@ -86,23 +86,26 @@ func readSlice(slice *discoveryv1.EndpointSlice) Leadership {
 	return l
 }
 
-// readMirror reads an object whose annotations name the leader.
-func readMirror(object metav1.Object) Leadership {
+// readCopy reads an object whose annotations name the leader.
+func readCopy(object metav1.Object, most int64) Leadership {
 	annotations := object.GetAnnotations()
-	l := readTerm(annotations)
+	l := readTerm(annotations, most)
 	l.UID = types.UID(annotations[api.AnnotationLeaderPodUID])
 	l.PodName = annotations[api.AnnotationLeaderPodName]
 	return l
 }
 
-// maxEpoch is the largest epoch that is believed: more than any real one, less than what would overflow or lose digits
-// in JSON.
-const maxEpoch = 1 << 53
+// The largest epochs that are believed: more than any real one, less than what would lose digits in JSON. The copy on the
+// leader Service, which more people may write than slices, is believed less far: whatever it says leaves terms to come.
+const (
+	maxEpoch       = 1 << 53
+	maxCopiedEpoch = 1 << 52
+)
 
 // readTerm reads epoch and time. What others made unreadable counts as absent.
-func readTerm(annotations map[string]string) Leadership {
+func readTerm(annotations map[string]string, most int64) Leadership {
 	var l Leadership
-	if epoch, err := strconv.ParseInt(annotations[api.AnnotationEpoch], 10, 64); err == nil && epoch > 0 && epoch <= maxEpoch {
+	if epoch, err := strconv.ParseInt(annotations[api.AnnotationEpoch], 10, 64); err == nil && epoch > 0 && epoch <= most {
 		l.Epoch = epoch
 	}
 	if since, err := time.Parse(time.RFC3339, annotations[api.AnnotationLastSwitchTime]); err == nil {

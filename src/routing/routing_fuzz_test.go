@@ -81,7 +81,7 @@ func FuzzReadLeadership(f *testing.F) {
 				t.Errorf("%q is epoch %d", epoch, l.Epoch)
 			}
 			// What is written of it is read as the same.
-			again := readTerm(l.termAnnotations())
+			again := readTerm(l.termAnnotations(), maxEpoch)
 			if l.Epoch > 0 && (again.Epoch != l.Epoch || !again.Since.Equal(l.Since)) {
 				t.Errorf("%+v is written as %v", l, l.termAnnotations())
 			}

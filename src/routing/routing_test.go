@@ -91,7 +91,7 @@ func TestCandidateBlocks(t *testing.T) {
 		"no Ready condition":       {makeSource(), makePod(func(p *corev1.Pod) { p.Status.Conditions = nil }), election.NotReady, false},
 		"publishNotReadyAddresses": {makeSource(func(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }), makePod(notReady), election.NotReady, false},
 		"pending":                  {makeSource(), makePod(phase(corev1.PodPending)), election.NotRunning, false},
-		"failed":                   {makeSource(), makePod(phase(corev1.PodFailed)), election.NotRunning, false},
+		"failed":                   {makeSource(), makePod(phase(corev1.PodFailed)), election.Ended, false},
 		"terminating, Ready":       {makeSource(), makePod(terminating), election.Terminating, true},
 		"terminating, not Ready":   {makeSource(), makePod(terminating, notReady), election.Terminating, false},
 		"terminating, over":        {makeSource(), makePod(terminating, phase(corev1.PodSucceeded)), election.Terminating, false},
@@ -299,7 +299,7 @@ func TestReadLeadership(t *testing.T) {
 	assert.Equal(t, Leadership{Epoch: 4, Since: noon}, ReadLeadership([]*discoveryv1.EndpointSlice{at(4, "")}, nil))
 	assert.Equal(t, Leadership{UID: "pod", PodName: "p", Epoch: 3, Since: noon}, ReadLeadership(nil, mirrors), "the copy proves the incumbent where no slice is left")
 
-	for _, nonsense := range []string{"", "x", "-1", "9223372036854775807"} {
+	for _, nonsense := range []string{"", "x", "-1", "9223372036854775807", "9007199254740991"} {
 		mirror.Annotations[api.AnnotationEpoch] = nonsense
 		assert.Zero(t, ReadLeadership(nil, mirrors).Epoch, nonsense)
 	}

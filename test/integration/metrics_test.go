@@ -204,13 +204,13 @@ func TestMetrics_CandidatesByStateAndSuppressedSwitches(t *testing.T) {
 	w := newWorld(t)
 	controller := w.StartController()
 	routed(w, web().Annotate(api.AnnotationMinReadyDuration, "1h"), pod("m").Ready(time.Now().Add(-3*time.Hour)),
-		pod("unready").NotReady(), pod("waits").Ready(time.Now()), pod("pending").Phase(corev1.PodPending), pod("nowhere").IP("fd00:10:244::eeee"))
+		pod("unready").NotReady(), pod("waits").Ready(time.Now()), pod("pending").Phase(corev1.PodPending), pod("evicted").Phase(corev1.PodFailed), pod("nowhere").IP("fd00:10:244::eeee"))
 	w.Pod(pod("going"))
 	w.TerminatePod("going")
 	labels := harness.Labels{"namespace": w.Namespace, "service": "web"}
 	w.Eventually("candidates to be counted by state", func() error {
 		for state, want := range map[string]float64{
-			"eligible": 1, "not_ready": 1, "waiting": 1, "not_running": 1, "no_address": 1, "terminating": 1,
+			"eligible": 1, "not_ready": 1, "waiting": 1, "not_running": 1, "ended": 1, "no_address": 1, "terminating": 1,
 		} {
 			if err := expectMetric(controller, "zen_lead_candidates", with(labels, "state", state), want); err != nil {
 				return err

@@ -116,7 +116,7 @@ func TestThreat_WhatTheControllerWritesCannotBeSaidForIt(t *testing.T) {
 	w.Eventually("the copy to be put right", func() error { _, err := soundLeader(w); return err })
 	after := w.ExpectLeader("web-leader", "a")
 	assert.GreaterOrEqual(t, after.Epoch, before.Epoch)
-	for _, epoch := range []string{"9223372036854775807", "99999999999999999999", "-1", "x\ny"} {
+	for _, epoch := range []string{"9007199254740991", "9223372036854775807", "99999999999999999999", "-1", "x\ny"} {
 		says(w, as, "web-leader", map[string]string{api.AnnotationEpoch: epoch})
 		w.ExpectLeader("web-leader", "a")
 	}
