@@ -21,7 +21,7 @@ import (
 // killing is for how long, and from which seed: ZEN_LEAD_KILL_DURATION and ZEN_LEAD_KILL_SEED make it a longer one.
 func killing(t *testing.T) (duration time.Duration, seed uint64) {
 	t.Helper()
-	duration, seed = 8*time.Second, 1
+	duration, seed = 6*time.Second, 1
 	var err error
 	if value := os.Getenv("ZEN_LEAD_KILL_DURATION"); value != "" {
 		duration, err = time.ParseDuration(value)
