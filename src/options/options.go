@@ -87,8 +87,10 @@ func Parse(args []string, env func(string) string, output io.Writer) (Options, e
 			fs.SetOutput(output)
 			_, _ = fmt.Fprintln(output, "zen-lead routes <service>-leader to exactly one Ready pod of each annotated Service.\n\nFlags:")
 			fs.PrintDefaults()
+			return o, err
 		}
-		return o, err
+		// What was typed is repeated, and must not look like another line of the log.
+		return o, errors.New(strings.NewReplacer("\n", `\n`, "\r", `\r`).Replace(err.Error()))
 	}
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q: only flags are taken", fs.Arg(0))
@@ -228,7 +230,7 @@ func (o *Options) validateMetrics() error {
 
 func (o *Options) validateLimits() error {
 	switch {
-	case o.KubeAPIQPS <= 0:
+	case !(o.KubeAPIQPS > 0): // NaN is not either
 		return fmt.Errorf("--kube-api-qps: %g must be more than 0", o.KubeAPIQPS)
 	case o.KubeAPIBurst < 1:
 		return fmt.Errorf("--kube-api-burst: %d must be 1 or more", o.KubeAPIBurst)

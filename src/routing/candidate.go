@@ -119,7 +119,8 @@ func deletionCost(pod *corev1.Pod) int32 {
 func address(pod *corev1.Pod, family corev1.IPFamily) string {
 	for _, podIP := range pod.Status.PodIPs {
 		ip, err := netip.ParseAddr(podIP.IP)
-		if err == nil && ip.Unmap().Is4() == (family == corev1.IPv4Protocol) {
+		// EndpointSlices hold no zones.
+		if err == nil && ip.Zone() == "" && ip.Unmap().Is4() == (family == corev1.IPv4Protocol) {
 			return ip.Unmap().String()
 		}
 	}

@@ -91,7 +91,7 @@ func FuzzReadLeadership(f *testing.F) {
 
 // FuzzAddress takes what a kubelet might report, and gives what an EndpointSlice may hold.
 func FuzzAddress(f *testing.F) {
-	for _, seed := range []string{"10.0.0.1", "010.0.0.1", "::ffff:10.0.0.1", "fd00::1", "FD00:0::1", "", "10.0.0.1/8", "1.2.3"} {
+	for _, seed := range []string{"10.0.0.1", "010.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0", "fd00::1", "FD00:0::1", "", "10.0.0.1/8", "1.2.3", "::ffff:1.2.3.4%eth0"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
