@@ -127,6 +127,9 @@ ROW ?=
 .PHONY: test
 test: verify test-unit test-chart test-monitoring test-integration test-docs test-e2e ## Everything that can be tested on this machine.
 
+# The flags of the programs: what is compiled for these, for vet and for staticcheck is not compiled again for tests.
+GO_TEST := CGO_ENABLED=0 go test -trimpath
+
 # The race detector needs a C compiler.
 RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 
@@ -134,14 +137,14 @@ RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 test-unit: ## Unit tests, with the race detector.
 	@[[ -n "$(RACE)" ]] || echo "no C compiler: testing without the race detector (Debian: apt-get install gcc libc6-dev)"
 	go test $(RACE) ./src/... ./test/demo/... ./test/e2e/harness/... ./test/traffic/...
-	cd ci/tools && go test ./...
-	cd ci/cluster/node && CGO_ENABLED=0 go test -trimpath ./podnet # the flags of its build, for the build cache's sake
+	cd ci/tools && $(GO_TEST) ./...
+	cd ci/cluster/node && $(GO_TEST) ./podnet
 
 # Ten thousand histories, the same each time; a failure names its seed and prints its story.
 .PHONY: test-simulation
 test-simulation: ## Random histories of a simulated API server, caches, clocks and controllers; not in make test yet.
-	go test ./test/simulation -run 'TestStories|TestRollouts' -rapid.checks=2000
-	go test ./test/simulation -run TestHistories -rapid.checks=10000
+	$(GO_TEST) ./test/simulation -run 'TestStories|TestRollouts' -rapid.checks=2000
+	$(GO_TEST) ./test/simulation -run TestHistories -rapid.checks=10000
 
 .PHONY: test-integration
 test-integration: bin/helm ## The controller on a real API server; the first run may compile Kubernetes.
@@ -160,6 +163,9 @@ e2e: bin/helm $(if $(filter kind,$(CLUSTER)),bin/kind bin/image) ## The failure 
 failover-report: ## Write the table of docs/failover.md, and draw its picture, from what make e2e measured.
 	go run ./test/e2e/report .cluster/e2e-results.jsonl docs/failover.md docs/images/failover.svg
 
+# Values files of ct-install, without -values.yaml, with commas between them; empty: all.
+VALUES ?=
+
 .PHONY: ct-lint
 ct-lint: bin/ct bin/helm ## chart-testing: lint the chart; wants yamllint.
 	@ci/ct.sh lint
@@ -167,29 +173,29 @@ ct-lint: bin/ct bin/helm ## chart-testing: lint the chart; wants yamllint.
 .PHONY: ct-install
 ct-install: bin/ct bin/helm cluster-up images ## chart-testing: install, test and upgrade the chart for every values file in its ci directory, on the throw-away cluster.
 	@ci/cluster/load.sh bin/images/zen-lead.tar bin/images/agnhost.tar
-	@ci/ct.sh install
+	@ci/ct.sh install $(if $(VALUES),--values $(VALUES))
 
 .PHONY: ct
 ct: ct-lint ct-install ## Both.
 
 .PHONY: test-chart
 test-chart: bin/helm ## The chart, rendered for every values file in its ci directory.
-	go test ./test/chart/...
+	$(GO_TEST) ./test/chart/...
 
 .PHONY: test-monitoring
 test-monitoring: build bin/helm bin/promtool bin/prometheus ## Alerts, runbooks, and the dashboard on a real Prometheus; the first run compiles that.
 	@assets="$$(ci/envtest.sh)" && echo "go test ./test/monitoring/..." && \
-	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 10m ./test/monitoring/...
+	  KUBEBUILDER_ASSETS="$$assets" $(GO_TEST) -count=1 -timeout 10m ./test/monitoring/...
 
 .PHONY: test-docs
 test-docs: build bin/helm ## What the pages say, every command that they show, and the examples, on a real API server with played nodes.
 	@assets="$$(ci/envtest.sh)" && echo "go test ./test/docs/... ./examples/..." && \
-	  KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout 15m ./test/docs/... ./examples/...
+	  KUBEBUILDER_ASSETS="$$assets" $(GO_TEST) -count=1 -timeout 15m ./test/docs/... ./examples/...
 
 .PHONY: dashboard-picture
 dashboard-picture: build bin/helm bin/promtool bin/prometheus ## Draw docs/images/dashboard.svg from what the dashboard's queries give in a scene of two minutes.
 	@assets="$$(ci/envtest.sh)" && KUBEBUILDER_ASSETS="$$assets" ZEN_LEAD_PICTURE=$(CURDIR)/docs/images/dashboard.svg \
-	  go test -count=1 -timeout 10m -run TestDashboard ./test/monitoring
+	  $(GO_TEST) -count=1 -timeout 10m -run TestDashboard ./test/monitoring
 
 .PHONY: bench
 bench: ## Measure against the physical limit and the EndpointSlice controller; ROW=serial for one row (bin/bench -help lists them).

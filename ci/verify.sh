@@ -5,6 +5,8 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/bin:$PATH"
+# As programs and tests are built: what vet and staticcheck compile is not compiled again for these.
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
 
 # test/kubernetes and ci/cluster/node are left out of vet and staticcheck: these would compile all of Kubernetes and
 # containerd once more. They hold a few lines of code, which their builds compile.
