@@ -141,6 +141,7 @@ func nodePoweredOff(r *row) {
 	r.note("%d Services had their leader there: %.1f s after the power cut the first had another one, %d ms later the last",
 		n+1, moments[0].Sub(r.event).Seconds(), moments[n].Sub(moments[0]).Milliseconds())
 	r.pause(4 * time.Second)
+	r.noteUnanswered()
 	if !r.Fast {
 		out, err := r.command(r.ctx, "docker", "start", node)
 		require.NoError(r, err, out)
@@ -150,6 +151,20 @@ func nodePoweredOff(r *row) {
 	r.collect()
 	assert.Equal(r, 1, r.result.Moves, "moves of the leader: it does not go back to the node")
 	assert.Less(r, r.result.ToSlice.Duration(), 2*time.Minute, "event to slice: Kubernetes' 50 s, and the machine's own time")
+}
+
+// noteUnanswered counts what the client's node still remembers of connections to the dead pod. It remembers them for two
+// minutes; a client that comes by the same port again in that time is led to the dead pod once more.
+func (r *row) noteUnanswered() {
+	r.Helper()
+	client, err := r.client.CoreV1().Pods(r.namespace).Get(r.ctx, r.traffic.Name, metav1.GetOptions{})
+	require.NoError(r, err)
+	leader, err := r.client.CoreV1().Pods(r.namespace).Get(r.ctx, r.before.Pod, metav1.GetOptions{})
+	if err != nil || leader.Status.PodIP == "" {
+		return
+	}
+	count := r.onNode(client.Spec.NodeName, "conntrack -L -p tcp --state SYN_SENT 2>/dev/null | grep -c 'src="+leader.Status.PodIP+" ' || true")
+	r.note("%s unanswered connections to the dead pod were still remembered on the client's node 4 s later", count)
 }
 
 // kubeletHung: the kubelet no longer says anything, and its pods serve on: nobody may notice the move.
