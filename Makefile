@@ -125,7 +125,7 @@ ROW ?=
 
 # Each part needs no more than its own tools. `make -j` is of no use: one part already takes all cores.
 .PHONY: test
-test: verify test-unit test-chart test-monitoring test-integration test-docs test-e2e ## Everything that can be tested on this machine.
+test: verify test-unit test-simulation test-chart test-monitoring test-integration test-docs test-e2e ## Everything that can be tested on this machine.
 
 # The flags of the programs: what is compiled for these, for vet and for staticcheck is not compiled again for tests.
 GO_TEST := CGO_ENABLED=0 go test -trimpath
@@ -142,9 +142,23 @@ test-unit: ## Unit tests, with the race detector.
 
 # Ten thousand histories, the same each time; a failure names its seed and prints its story.
 .PHONY: test-simulation
-test-simulation: ## Random histories of a simulated API server, caches, clocks and controllers; not in make test yet.
+test-simulation: ## Random histories of a simulated API server, caches, clocks and controllers.
 	$(GO_TEST) ./test/simulation -run 'TestStories|TestRollouts' -rapid.checks=2000
 	$(GO_TEST) ./test/simulation -run TestHistories -rapid.checks=10000
+
+# Histories and seconds of kill -9 of a longer run, from a seed that is printed: each run is another.
+SOAK_HISTORIES ?= 300000
+SOAK_SECONDS ?= 300
+ifndef SEED
+SEED := $(shell date +%s)
+endif
+
+.PHONY: soak
+soak: ## The same for longer, and kill -9 under churn on a real API server: SOAK_HISTORIES, SOAK_SECONDS, SEED.
+	@echo "SEED=$(SEED)"
+	$(GO_TEST) -timeout 0 -v ./test/simulation -run 'TestHistories|TestRollouts' -rapid.checks=$(SOAK_HISTORIES) -rapid.seed=$(SEED)
+	@assets="$$(ci/envtest.sh)" && KUBEBUILDER_ASSETS="$$assets" ZEN_LEAD_KILL_DURATION=$(SOAK_SECONDS)s ZEN_LEAD_KILL_SEED=$(SEED) \
+	  go test $(RACE) -count=1 -timeout 0 -v ./test/integration -run TestFaults_KilledAtRandom
 
 .PHONY: test-integration
 test-integration: bin/helm ## The controller on a real API server; the first run may compile Kubernetes.
@@ -152,7 +166,7 @@ test-integration: bin/helm ## The controller on a real API server; the first run
 	  KUBEBUILDER_ASSETS="$$assets" go test $(RACE) -count=1 -timeout 20m ./test/integration/...
 
 .PHONY: test-e2e
-test-e2e: bin/helm ## The demo on real nodes, twice; where the machine cannot run them it says why not.
+test-e2e: bin/helm bin/ct ## The demo, four rows of the failure matrix and chart-testing on real nodes; where the machine cannot run them it says why not.
 	@test/e2e/demo.sh
 
 .PHONY: e2e

@@ -42,7 +42,7 @@ func refused() map[string][]string {
 		"namespaceOverride":                name,
 		"commonLabels":                     append(strung, `{"a":true}`),
 		"commonAnnotations":                strung,
-		"defaultMinReadyDuration":          {`"-5s"`, `"5"`, `"5 s"`, `"s"`, `""`, `5`},
+		"defaultMinReadyDuration":          {`"-5s"`, `"5"`, `"5 s"`, `"99999999999h"`, `"100000h100000h100000h"`, `"s"`, `""`, `5`},
 		"concurrentReconciles":             {`0`, `1.5`, text},
 		"kubeAPI":                          {text, `{"rps":1}`},
 		"kubeAPI.qps":                      {`0`, `-1`, text},

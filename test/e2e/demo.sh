@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The demo as a test: twice, the second run timed; no request may fail. Then, on the same cluster, the commands of the README
-# and the four rows of the failure matrix that it tells of (make e2e runs all); then nothing may be left. Where the machine
-# cannot run nodes it is skipped, with the reason.
+# and the four rows of the failure matrix that it tells of (make e2e runs all); then chart-testing with everything on (make
+# ct-install takes all values files); then nothing may be left. Where the machine cannot run nodes it is skipped, with the reason.
 set -euo pipefail
 # shellcheck source=../../ci/cluster/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../ci/cluster/env.sh"
@@ -96,6 +96,17 @@ matrix() {
   fi
 }
 
+# The values that turn everything on; make ct-install takes all.
+chart() {
+  local start=$SECONDS
+  printf '=== RUN   chart-testing\n'
+  if ci/ct.sh install --values everything; then
+    pass "chart-testing: install, test and upgrade with everything on, in $((SECONDS - start)) s"
+  else
+    fail "chart-testing"
+  fi
+}
+
 clean_up() {
   if [[ $was_up == yes && ${CI:-} != true ]]; then
     skip "demo-down: the cluster was up before this test, and so is left up"
@@ -124,6 +135,7 @@ if demo demo-first && demo demo-second; then
   second_start
   readme
   matrix
+  chart
 fi
 clean_up
 rm -f "$STATE"/demo-{first,second}.log{,.begun}
