@@ -87,6 +87,7 @@ func (w *world) write(verb string, object client.Object, do func() error) error 
 func (w *world) reconcile(t *testing.T) (reconcile.Result, error) {
 	t.Helper()
 	w.writes = nil
+	w.members.forget(web) // no handler tells it of the pods that a test makes
 	return w.Reconcile(t.Context(), reconcile.Request{NamespacedName: web})
 }
 

@@ -73,7 +73,7 @@ func (r *ServiceDirectorReconciler) gather(ctx context.Context, source *corev1.S
 		return nil, err
 	}
 	o.named = named
-	if o.pods, err = informers.SelectedPods(ctx, r.Client, source); err != nil {
+	if o.pods, err = r.members.of(ctx, r.Client, source); err != nil {
 		return nil, err
 	}
 

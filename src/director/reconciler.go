@@ -69,6 +69,7 @@ type ServiceDirectorReconciler struct {
 	Config
 	selectors     *informers.Selectors
 	ledger        *ledger
+	members       *members
 	arrivals      *arrivals
 	announcements *announcements
 	staleRetries  workqueue.TypedRateLimiter[types.NamespacedName]
@@ -80,6 +81,7 @@ func New(config Config) *ServiceDirectorReconciler {
 		Config:        config,
 		selectors:     informers.NewSelectors(),
 		ledger:        newLedger(config.Clock),
+		members:       newMembers(),
 		arrivals:      newArrivals(config.Clock, config.Elected),
 		announcements: newAnnouncements(config.Events),
 		staleRetries: workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](
@@ -173,6 +175,7 @@ func (r *ServiceDirectorReconciler) release(ctx context.Context, source *corev1.
 		}
 	}
 	r.ledger.forget(key)
+	r.members.forget(key)
 	if settings.OptIn == api.OptInUnclear {
 		r.Metrics.Observe(key, metrics.Status{State: metrics.Unclear, Problems: reasons(problems)})
 		r.announcements.problems(source, problems)
@@ -185,6 +188,7 @@ func (r *ServiceDirectorReconciler) release(ctx context.Context, source *corev1.
 
 func (r *ServiceDirectorReconciler) forget(key types.NamespacedName) {
 	r.ledger.forget(key)
+	r.members.forget(key)
 	r.Metrics.Forget(key)
 	r.announcements.forget(key)
 	r.staleRetries.Forget(key)

@@ -81,6 +81,7 @@ func (r *ServiceDirectorReconciler) podHandler() handler.EventHandler {
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			pod := e.Object.(*corev1.Pod)
 			for _, key := range r.selecting(ctx, pod.Namespace, pod.Labels) {
+				r.members.joined(key, pod.Name)
 				if !e.IsInInitialList {
 					r.arrivals.note(key)
 				}
@@ -96,11 +97,18 @@ func (r *ServiceDirectorReconciler) podHandler() handler.EventHandler {
 			if !maps.Equal(before.Labels, after.Labels) {
 				keys = append(keys, r.selecting(ctx, before.Namespace, before.Labels)...)
 			}
+			for _, key := range keys {
+				r.members.joined(key, after.Name)
+			}
 			r.add(q, keys, demoted(before, after))
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			pod := e.Object.(*corev1.Pod)
-			r.add(q, r.selecting(ctx, pod.Namespace, pod.Labels), true)
+			keys := r.selecting(ctx, pod.Namespace, pod.Labels)
+			for _, key := range keys {
+				r.members.left(key, pod.Name)
+			}
+			r.add(q, keys, true)
 		},
 	}
 }
@@ -141,6 +149,7 @@ func (r *ServiceDirectorReconciler) serviceHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
 			if service := e.Object.(*corev1.Service); !r.echo(service) {
+				r.members.reselected(client.ObjectKeyFromObject(service))
 				r.addService(ctx, q, service)
 			}
 		},
@@ -148,6 +157,9 @@ func (r *ServiceDirectorReconciler) serviceHandler() handler.EventHandler {
 			before, after := e.ObjectOld.(*corev1.Service), e.ObjectNew.(*corev1.Service)
 			if r.echo(after) {
 				return
+			}
+			if !maps.Equal(before.Spec.Selector, after.Spec.Selector) || api.Mentioned(before.Annotations) != api.Mentioned(after.Annotations) {
+				r.members.reselected(client.ObjectKeyFromObject(after))
 			}
 			r.addService(ctx, q, after)
 			if api.Mentioned(before.Annotations) {
