@@ -84,7 +84,7 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	if err := reconciler.SetupWithManager(ctx, manager, o.ConcurrentReconciles); err != nil {
 		return fmt.Errorf("failed to set up the controller: %w", err)
 	}
-	if err := addProbes(manager); err != nil {
+	if err := addProbes(ctx, manager); err != nil {
 		return err
 	}
 	log.FromContext(ctx).Info("starting", "version", version, "namespaces", o.Namespaces)
@@ -156,8 +156,14 @@ func unlimited(config *rest.Config) *rest.Config {
 }
 
 // addProbes registers /healthz and /readyz. A process is ready when its caches are filled, whether it is the active
-// replica or a standby: a standby that were not ready would block its own rollout.
-func addProbes(manager ctrl.Manager) error {
+// replica or a standby: a standby that were not ready would block its own rollout. A cache that nobody has asked for yet
+// counts as filled, so that all are asked for here, before the controller starts.
+func addProbes(ctx context.Context, manager ctrl.Manager) error {
+	for _, object := range informers.Watched() {
+		if _, err := manager.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("failed to watch %T: %w", object, err)
+		}
+	}
 	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("failed to add the health probe: %w", err)
 	}

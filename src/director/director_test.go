@@ -377,6 +377,75 @@ func TestForeignSliceOfOurNameIsLeftAlone(t *testing.T) {
 	assert.Len(t, w.slice(t).Endpoints, 1)
 }
 
+// The slice of one family is somebody else's: the other family is routed, and told of, as ever.
+func TestForeignSliceOfOneFamilyLeavesTheOtherAsItWas(t *testing.T) {
+	source := makeSource()
+	source.Annotations[api.AnnotationMinReadyDuration] = "65s"
+	source.Spec.IPFamilies, source.Spec.IPFamilyPolicy = append(source.Spec.IPFamilies, corev1.IPv6Protocol), ptr.To(corev1.IPFamilyPolicyRequireDualStack)
+	both := func(name string) *corev1.Pod {
+		pod := makePod(name)
+		pod.Status.PodIPs = append(pod.Status.PodIPs, corev1.PodIP{IP: "fd00::1"})
+		return pod
+	}
+	leader := both("a")
+	leader.Status.Conditions[0].LastTransitionTime = metav1.NewTime(noon.Add(-time.Hour))
+	foreign := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "web-leader-ipv6", Namespace: "ns"}, AddressType: discoveryv1.AddressTypeIPv6}
+	w := newWorld(t, source, leader, both("b"), foreign)
+	w.mustReconcile(t)
+	w.mustReconcile(t)
+	assert.Contains(t, strings.Join(w.said(), "\n"), "LeaderSliceConflict")
+
+	var changed corev1.Service
+	require.NoError(t, w.client.Get(t.Context(), web, &changed))
+	changed.Spec.Ports[0].Port = 81
+	require.NoError(t, w.client.Update(t.Context(), &changed))
+	w.mustReconcile(t)
+	var made corev1.Service
+	require.NoError(t, w.client.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "web-leader"}, &made))
+	assert.EqualValues(t, 81, made.Spec.Ports[0].Port, "slices and Service agree about ports")
+
+	require.NoError(t, w.client.Delete(t.Context(), leader))
+	w.arrivals.note(web)
+	assert.Equal(t, restDelay, w.mustReconcile(t).RequeueAfter)
+	assert.Empty(t, w.slice(t).Endpoints)
+	said := strings.Join(w.said(), "\n")
+	assert.Contains(t, said, "NoLeader")
+	assert.NotContains(t, said, "LeaderSliceConflict", "said once")
+	w.mustReconcile(t)
+	assert.Equal(t, 5*time.Second, w.mustReconcile(t).RequeueAfter, "min-ready-duration ends before the next try for the name")
+}
+
+func TestRefusedWritesAreNotInDoubt(t *testing.T) {
+	resource := schema.GroupResource{Resource: "endpointslices"}
+	for _, err := range []error{apierrors.NewForbidden(resource, "s", nil), apierrors.NewTooManyRequests("later", 1), fmt.Errorf("wrapped: %w", apierrors.NewBadRequest("no"))} {
+		assert.True(t, refused(err), "%v", err)
+	}
+	for _, err := range []error{errors.New("connection reset"), apierrors.NewInternalError(errors.New("etcd")), apierrors.NewTimeoutError("slow", 1), context.DeadlineExceeded} {
+		assert.False(t, refused(err), "%v", err)
+	}
+}
+
+// The echo of an earlier write says nothing about a later one.
+func TestLedgerKeepsDoubtsUntilTheyAreLookedUp(t *testing.T) {
+	l := newLedger(clocktesting.NewFakePassiveClock(noon))
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "s", ResourceVersion: "10"}}
+	l.wrote(web, slice)
+	l.doubt(web, slice)
+	assert.Equal(t, []string{"s"}, l.doubts(web))
+	assert.True(t, l.echo(web, slice))
+	l.vanished(web, slice)
+	assert.Equal(t, []string{"s"}, l.doubts(web))
+
+	later := slice.DeepCopy()
+	later.ResourceVersion = "12"
+	l.lookedUp(web, later, true)
+	assert.Empty(t, l.doubts(web))
+	assert.Len(t, l.ahead(web, ""), 0, "nobody owns it")
+	assert.False(t, l.agreed(web, later), "that it is there does not make it right")
+	l.lookedUp(web, later, false)
+	assert.True(t, l.changedByOthers(web, later))
+}
+
 func TestSliceWhoseLabelsWereRemovedIsTakenBack(t *testing.T) {
 	w := newWorld(t, makeSource(), makePod("a"))
 	w.mustReconcile(t)

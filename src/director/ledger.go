@@ -94,7 +94,7 @@ func (l *ledger) echo(source types.NamespacedName, object client.Object) bool {
 	if !ok || have.resourceVersion != object.GetResourceVersion() {
 		return false
 	}
-	l.put(source, object, entry{resourceVersion: have.resourceVersion})
+	l.put(source, object, entry{resourceVersion: have.resourceVersion, doubtful: have.doubtful}) // of a later write
 	return true
 }
 
@@ -139,7 +139,7 @@ func (l *ledger) vanished(source types.NamespacedName, object client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if have, ok := l.sources[source][keyOf(object)]; ok {
-		l.put(source, object, entry{resourceVersion: have.resourceVersion})
+		l.put(source, object, entry{resourceVersion: have.resourceVersion, doubtful: have.doubtful})
 	}
 }
 

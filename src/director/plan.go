@@ -37,8 +37,8 @@ type plan struct {
 
 	currentService *corev1.Service
 	desiredSlices  []sliceChange
-	// oldSlices are the slices of a name that the leader Service had before. They follow the leader until the new name
-	// is in place: its creation may be refused for as long as the user does nothing.
+	// oldSlices are the slices of a name that the leader Service had before, or of a family that the source has lost. They
+	// follow the leader until the new is in place: that may be refused for as long as the user does nothing.
 	oldSlices []sliceChange
 	// unfinished is set once slices were written and the rest is left for the next pass.
 	unfinished bool
@@ -159,13 +159,16 @@ func (p *plan) render() {
 		current := p.slice(routing.SliceName(name, family))
 		return sliceChange{current: current, desired: routing.DesiredSlice(p.source, name, family, p.after, leader, current, trigger)}
 	}
-	for _, family := range p.source.Spec.IPFamilies {
+	wanted := p.source.Spec.IPFamilies
+	for _, family := range wanted {
 		p.desiredSlices = append(p.desiredSlices, change(p.name, family))
+	}
+	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
 		for _, service := range p.made.services {
-			if service.Name == p.name || p.slice(routing.SliceName(service.Name, family)) == nil {
-				continue
+			current := service.Name == p.name && slices.Contains(wanted, family)
+			if !current && p.slice(routing.SliceName(service.Name, family)) != nil {
+				p.oldSlices = append(p.oldSlices, change(service.Name, family))
 			}
-			p.oldSlices = append(p.oldSlices, change(service.Name, family))
 		}
 	}
 }
@@ -185,9 +188,9 @@ func (p *plan) moved() bool { return p.after.Epoch != p.before.Epoch }
 // state is the metric's word for how the Service stands.
 func (p *plan) state() metrics.State {
 	switch {
-	case p.refused() && (p.refusal.Reason == reasonLeaderServiceTaken || p.refusal.Reason == reasonLeaderSliceTaken):
+	case p.silent() && (p.refusal.Reason == reasonLeaderServiceTaken || p.refusal.Reason == reasonLeaderSliceTaken):
 		return metrics.Conflict
-	case p.refused():
+	case p.silent():
 		return metrics.Refused
 	case p.after.UID == "":
 		return metrics.Leaderless
@@ -203,11 +206,25 @@ func (p *plan) result(unseen time.Duration) reconcile.Result {
 	if p.unfinished {
 		return reconcile.Result{RequeueAfter: restDelay, Priority: ptr.To(restPriority)}
 	}
-	if p.refused() && p.refusal.Reason == reasonLeaderSliceTaken {
-		return reconcile.Result{RequeueAfter: election.Shorter(takenRetry, unseen)}
+	wait := election.Shorter(p.decision.Recheck, unseen)
+	if p.sliceTaken() {
+		wait = election.Shorter(wait, takenRetry)
 	}
-	return reconcile.Result{RequeueAfter: election.Shorter(p.decision.Recheck, unseen)}
+	return reconcile.Result{RequeueAfter: wait}
 }
+
+// sliceTaken tells whether the slice of some family is somebody else's.
+func (p *plan) sliceTaken() bool { return p.refused() && p.refusal.Reason == reasonLeaderSliceTaken }
+
+// routes tells whether a slice of ours publishes the leader, or that there is none.
+func (p *plan) routes() bool {
+	return slices.ContainsFunc(p.desiredSlices, func(c sliceChange) bool {
+		return c.current != nil && (p.after.UID == "" || len(c.desired.Endpoints) > 0)
+	})
+}
+
+// silent tells whether nothing is routed, so that there is nothing to tell of but why.
+func (p *plan) silent() bool { return p.refused() && !(p.sliceTaken() && p.routes()) }
 
 // status is the plan's outcome for the metrics.
 func (p *plan) status() metrics.Status {
@@ -221,7 +238,7 @@ func (p *plan) status() metrics.Status {
 		Suppressed:      string(p.decision.Suppressed),
 		Challenger:      p.decision.Challenger,
 	}
-	if p.refused() {
+	if p.silent() {
 		status.Epoch, status.Since = p.before.Epoch, p.before.Since
 	}
 	return status

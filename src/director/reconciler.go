@@ -15,6 +15,7 @@ package director
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -99,7 +100,9 @@ func (r *ServiceDirectorReconciler) Reconcile(ctx context.Context, request recon
 		r.staleRetries.Forget(key)
 		return result, nil
 	case isStale(err):
-		r.Metrics.Conflict()
+		if !errors.Is(err, errUnseen) {
+			r.Metrics.Conflict()
+		}
 		r.arrivals.putBack(key, arrived)
 		log.FromContext(ctx).V(1).Info("the cache was behind, looking again", "cause", err.Error())
 		return reconcile.Result{RequeueAfter: r.staleRetries.When(key)}, nil
@@ -140,6 +143,7 @@ func (r *ServiceDirectorReconciler) reconcile(ctx context.Context, key types.Nam
 	}
 	p := newPlan(r.Clock.Now(), arrived, o, problems)
 	if err := r.confirm(ctx, p); err != nil {
+		r.announcements.rejected(source, err)
 		return reconcile.Result{}, err
 	}
 	if err := r.apply(ctx, p); err != nil {
@@ -216,16 +220,19 @@ func (r *ServiceDirectorReconciler) apply(ctx context.Context, p *plan) error {
 			return err
 		}
 	default:
-		wrote, err := r.ensureSlices(ctx, p, p.desiredSlices)
-		if err != nil {
-			return err
+		wrote, taken := r.ensureSlices(ctx, p, p.desiredSlices)
+		if taken != nil && !(isTaken(taken) && p.routes()) {
+			return taken
 		}
 		if wrote && !p.arrived.IsZero() {
 			p.unfinished = true
-			return nil
+			return taken
 		}
 		if err := r.ensureLeaderService(ctx, p); err != nil {
 			return err
+		}
+		if taken != nil { // what was there before may be all that routes the family whose slice is taken
+			return taken
 		}
 	}
 	return r.removeSuperseded(ctx, p)
@@ -238,6 +245,9 @@ func isStale(err error) bool {
 
 // errStale marks a write that could not be made because the object is not what the cache says.
 var errStale = errors.New("the cache is behind")
+
+// errUnseen marks a look that ended before anything was written.
+var errUnseen = fmt.Errorf("%w: not seen yet", errStale)
 
 // observed is what the cache holds about one source Service.
 type observed struct {

@@ -12,7 +12,7 @@ func (r *ServiceDirectorReconciler) report(ctx context.Context, p *plan) {
 	key := client.ObjectKeyFromObject(p.source)
 	r.Metrics.Observe(key, p.status())
 	r.announcements.problems(p.source, p.problems)
-	if p.refused() {
+	if p.silent() {
 		return
 	}
 	c := r.announcements.settle(key, p.change())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -39,23 +40,31 @@ func (r *ServiceDirectorReconciler) ensureSlices(ctx context.Context, p *plan, c
 // single slice the resourceVersion takes care; but with two, the next term would begin in one family under the number
 // that the other gave to another pod unseen.
 func (r *ServiceDirectorReconciler) noteDoubts(p *plan, changes []sliceChange, errs []error) {
-	var taken *takenError
 	for i, err := range errs {
-		if err != nil && !isStale(err) && !errors.As(err, &taken) {
+		if err != nil && !isStale(err) && !isTaken(err) && !refused(err) {
 			r.ledger.doubt(client.ObjectKeyFromObject(p.source), changes[i].desired)
 		}
 	}
 }
 
+// refused tells whether the API server said that it did not make the write.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusRequestTimeout
+}
+
 // worst joins the errors of several families. That a name is taken is no reason to wait; what else failed is, and counts
 // more.
 func worst(errs []error) error {
-	var taken *takenError
-	others := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return errors.As(err, &taken) })
-	if err := errors.Join(others...); err != nil || taken == nil {
+	others := slices.DeleteFunc(slices.Clone(errs), isTaken)
+	if err := errors.Join(others...); err != nil || len(others) == len(errs) {
 		return err
 	}
-	return taken
+	return errs[slices.IndexFunc(errs, isTaken)]
 }
 
 func (r *ServiceDirectorReconciler) ensureSlice(ctx context.Context, p *plan, change sliceChange) (wrote bool, err error) {
@@ -228,6 +237,11 @@ func (r *ServiceDirectorReconciler) delete(ctx context.Context, source *corev1.S
 // takenError says that a slice that is not ours has the name of ours.
 type takenError struct {
 	name string
+}
+
+func isTaken(err error) bool {
+	var taken *takenError
+	return errors.As(err, &taken)
 }
 
 func (e *takenError) Error() string {

@@ -277,8 +277,8 @@ func newestRevisions(candidates []Candidate) revisions {
 	newest := make(revisions, 1)
 	for i := range candidates {
 		c := &candidates[i]
-		// A pod that is going says nothing: a rollout that was taken back leaves such.
-		if c.Workload == "" || c.Revision == "" || c.Blocked == Terminating {
+		// A pod that is going or has ended says nothing: a rollout that was taken back leaves such.
+		if c.Workload == "" || c.Revision == "" || c.Blocked == Terminating || c.Blocked == Ended {
 			continue
 		}
 		top := newest[c.Workload]

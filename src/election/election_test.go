@@ -225,7 +225,7 @@ func candidateGen() *rapid.Generator[Candidate] {
 		c := Candidate{
 			UID:          types.UID(rapid.StringMatching(`[a-e]`).Draw(t, "uid")),
 			Name:         rapid.StringMatching(`[a-c]`).Draw(t, "name"),
-			Blocked:      rapid.SampledFrom([]Block{Free, Free, Free, NotReady, Terminating, NotRunning}).Draw(t, "blocked"),
+			Blocked:      rapid.SampledFrom([]Block{Free, Free, Free, NotReady, Terminating, NotRunning, Ended}).Draw(t, "blocked"),
 			ReadySince:   noon.Add(time.Duration(rapid.IntRange(-20, 20).Draw(t, "ready")) * time.Second),
 			Created:      noon.Add(-time.Duration(rapid.IntRange(0, 3).Draw(t, "age")) * time.Second),
 			Workload:     rapid.SampledFrom([]string{"", "v", "w"}).Draw(t, "workload"),

@@ -42,6 +42,11 @@ func CacheOptions(namespaces []string) cache.Options {
 	return options
 }
 
+// Watched are the kinds that the cache holds.
+func Watched() []client.Object {
+	return []client.Object{&corev1.Pod{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}}
+}
+
 // The indexes of the cache.
 const (
 	// indexSelector holds the Services that mention zen-lead under their selector: see Selectors.

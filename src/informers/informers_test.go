@@ -2,6 +2,7 @@ package informers
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -207,4 +208,15 @@ func TestSelectedPodsOfAnEmptySelectorAreNone(t *testing.T) {
 	pods, err := SelectedPods(t.Context(), r, service(func(s *corev1.Service) { s.Spec.Selector = nil }))
 	require.NoError(t, err)
 	assert.Empty(t, pods)
+}
+
+func TestWatchedAreTheKindsOfTheCache(t *testing.T) {
+	var cached, watched []string
+	for object := range CacheOptions(nil).ByObject {
+		cached = append(cached, fmt.Sprintf("%T", object))
+	}
+	for _, object := range Watched() {
+		watched = append(watched, fmt.Sprintf("%T", object))
+	}
+	assert.ElementsMatch(t, cached, watched)
 }

@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,7 +58,7 @@ func DesiredSlice(source *corev1.Service, leaderService string, family corev1.IP
 		slice.Ports, _ = resolvePorts(source, leader)
 		slice.Endpoints = []discoveryv1.Endpoint{endpoint(leader, ip, leadership.Ready)}
 		if current != nil && samePublished(slice.Endpoints, current.Endpoints) {
-			slice.Endpoints = current.Endpoints
+			slice.Endpoints = slices.Clone(current.Endpoints)
 		}
 	}
 	if current == nil || !equality.Semantic.DeepEqual(slice.Endpoints, current.Endpoints) {

@@ -269,3 +269,21 @@ func TestTrap18_TwoServicesOnTheSamePodsAreIndependent(t *testing.T) {
 	w.ExpectLeader("admin-leader", "b")
 	w.ExpectLeader("web-leader", "a")
 }
+
+// A record of who leads that names no pod that could be asked for must not stop the Service.
+func TestDrift_ARecordThatNamesNoPodIsPutRight(t *testing.T) {
+	for _, name := range []string{"", "a/b", "..", "a%b"} {
+		t.Run("Name "+name, func(t *testing.T) {
+			w := newWorld(t)
+			w.Invariants.AllowUserEdits()
+			w.StartController()
+			routed(w, web(), pod("a"), pod("b"))
+			before := w.ExpectLeader("web-leader", "a")
+			w.UpdateSlice("web-leader-ipv4", func(s *discoveryv1.EndpointSlice) {
+				s.Endpoints[0].TargetRef.UID, s.Endpoints[0].TargetRef.Name = "made-up", name
+			})
+			after := w.ExpectLeader("web-leader", "a")
+			assert.Greater(t, after.Epoch, before.Epoch, "whoever led meanwhile, this is another term")
+		})
+	}
+}

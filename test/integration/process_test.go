@@ -338,6 +338,26 @@ func TestLeaderElection_TheStandbyTakesOverAtOnceFromAReplicaThatStops(t *testin
 	assert.Empty(t, standby.Proxy.Requests.Since(mark).Where(func(r harness.Request) bool { return r.Verb == "list" || r.Verb == "get" }))
 }
 
+// A process that has not seen the pods yet must not count as one that could take over.
+func TestReadiness_WaitsForEachCache(t *testing.T) {
+	w := newWorld(t)
+	process := w.StartProcess(suite.binary)
+	release := process.Proxy.Hold("pods")
+	defer release()
+	early := false
+	w.Eventually("the process to see Services and slices", func() error {
+		early = early || process.Probe("/readyz") == nil
+		if !process.Proxy.Saw("services", metav1.InitialEventsAnnotationKey) || !process.Proxy.Saw("endpointslices", metav1.InitialEventsAnnotationKey) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	assert.False(t, early || process.Probe("/readyz") == nil, "ready without having seen the pods")
+	assert.NoError(t, process.Probe("/healthz"))
+	release()
+	process.WaitReady()
+}
+
 func awaitSeen(w *harness.World, p *harness.Process, pod *corev1.Pod) {
 	w.Helper()
 	w.Eventually("the standby to see pod "+pod.Name, func() error {

@@ -394,7 +394,7 @@ func (h *history) wayIsBlocked() {
 	k := []kind{services, endpointSlices}[h.draw(2)]
 	name := []string{"other", "web-leader", "api-leader"}[h.draw(3)]
 	if k == endpointSlices {
-		name += "-ipv4"
+		name += []string{"-ipv4", "-ipv6"}[h.draw(2)]
 	}
 	if object := h.server.objects[k][name]; object != nil {
 		if _, foreign := object.GetAnnotations()[foreignMark]; foreign {

@@ -208,7 +208,13 @@ func (j *judge) routed(source *corev1.Service, name string, made []*corev1.Servi
 		}
 		j.follows(source, slice, leading, taken)
 	}
-	if taken || source.DeletionTimestamp != nil {
+	if source.DeletionTimestamp != nil {
+		return
+	}
+	if taken { // the primary family may be routed all the same
+		if ours := leading != (term{}); ours && len(made) == 1 && made[0].Name == name && made[0].DeletionTimestamp == nil {
+			j.mirrors(source, made[0], leading)
+		}
 		return
 	}
 	if len(made) != 1 || made[0].Name != name || len(found) != len(source.Spec.IPFamilies) {
