@@ -6,7 +6,7 @@
 #             the images loaded.
 #   --values  only these of the ci directory's values files: default,everything
 # ct compares with a branch of a remote. It runs in a scratch repository of two commits, so that it needs no network and
-# says the same in a fresh clone: the chart of the newest version tag, or, while there is none, this chart under a
+# says the same in a fresh clone: the chart of the newest version tag that has another one, or, without such, this chart under a
 # pre-release version and with another pod annotation, so that the upgrade replaces the pods; then the chart as it is now.
 set -euo pipefail
 # shellcheck source=cluster/env.sh
@@ -19,7 +19,7 @@ WORK=
 
 clean_up() {
   if [[ -n $WORK ]]; then rm -rf --one-file-system "$WORK"; fi
-  if [[ ${MODE:-} == install ]] && answers; then
+  if [[ ${MODE:-} == install && $CLUSTER == kind ]] && answers; then
     kubectl delete namespace "$NAMESPACE" --ignore-not-found --timeout=2m >/dev/null
     kubectl delete --ignore-not-found -f "$WORK.crds" >/dev/null 2>&1 || true
   fi
@@ -35,19 +35,29 @@ commit() {
   scratch_git commit --quiet --message "$1"
 }
 
-previous_chart() {
+# The chart of the newest tag that has another one. It installs today's image: the one of its time may be out of reach, and
+# what is tested is the upgrade of the chart.
+released_chart() {
   local tag
-  tag=$(git tag --list 'v*' --sort=-version:refname | head -n 1)
-  if [[ -n $tag ]]; then
+  while read -r tag; do
+    rm -rf "${WORK:?}/repo/charts"
     git archive "$tag" "$CHART" | tar -x -C "$WORK/repo"
-    say "the previous chart is that of tag $tag"
+    diff -qr "$CHART" "$WORK/repo/$CHART" >/dev/null && continue
+    sed -i "s/^appVersion: .*/$(grep '^appVersion: ' "$CHART/Chart.yaml")/" "$WORK/repo/$CHART/Chart.yaml"
+    say "the previous chart is that of tag $tag, with today's image"
     return
-  fi
+  done < <(git tag --list 'v*' --sort=-version:refname)
+  rm -rf "${WORK:?}/repo/charts"
+  return 1
+}
+
+previous_chart() {
+  if released_chart; then return; fi
   mkdir -p "$WORK/repo/charts"
   cp -r "$CHART" "$WORK/repo/charts/"
   sed -i 's/^version: .*/&-previous.0/' "$WORK/repo/$CHART/Chart.yaml"
   sed -i 's/^podAnnotations: {}/podAnnotations: {example.com\/chart: previous}/' "$WORK/repo/$CHART/values.yaml"
-  say "no version is released yet: the previous chart is this one as $(awk '$1 == "version:" {print $2}' "$WORK/repo/$CHART/Chart.yaml"), with another pod annotation"
+  say "no other version is released: the previous chart is this one as $(awk '$1 == "version:" {print $2}' "$WORK/repo/$CHART/Chart.yaml"), with another pod annotation"
 }
 
 # ct takes every values file that the chart has; those that are not asked for are left out of the scratch repository.
@@ -101,6 +111,7 @@ lint() {
 
 install() {
   local crds
+  [[ $CLUSTER == kind ]] || die "CLUSTER=$CLUSTER: this removes the custom resources of the Prometheus Operator in the end" "Run it on the throw-away cluster: CLUSTER=kind"
   answers || die "the cluster does not answer" "Run: make cluster-up images, then ci/cluster/load.sh bin/images/{zen-lead,agnhost}.tar"
   crds=$(ci/prometheus.sh crds | tail -n 1)
   cat "$crds"/*servicemonitors.yaml <(echo ---) "$crds"/*prometheusrules.yaml >"$WORK.crds"
@@ -108,7 +119,8 @@ install() {
   kubectl wait --for=condition=Established --timeout=60s -f "$WORK.crds" >/dev/null
   kubectl create namespace "$NAMESPACE" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
   kubectl label namespace "$NAMESPACE" --overwrite pod-security.kubernetes.io/enforce=restricted >/dev/null
-  run_ct install --config ct.yaml --namespace "$NAMESPACE"
+  run_ct install --config ct.yaml --namespace "$NAMESPACE" | tee "$WORK/output"
+  ! grep 'No chart changes detected' "$WORK/output" || die "ct found no chart to install" "The previous chart and this one are the same"
 }
 
 usage() { die "usage: ci/ct.sh lint|install [--values NAME[,NAME...]]"; }

@@ -16,7 +16,7 @@ generate() { # generate CHART_DIRECTORY
   bin/helm-docs --chart-search-root "$1" --sort-values-order file --log-level warning
 }
 
-generate_reference() { go run ./ci/reference . "$1"; } # generate_reference DIRECTORY
+generate_reference() { CGO_ENABLED=0 go run -trimpath ./ci/reference . "$1"; } # generate_reference DIRECTORY
 
 check() {
   local file status=0

@@ -39,20 +39,24 @@ changes() {
   awk -v heading="## [$1]" 'index($0, heading) == 1 {on = 1; next} /^## |^\[/ {on = 0} on' CHANGELOG.md
 }
 
+has_entries() { [[ $'\n'$(changes "$1") == *$'\n- '* ]]; }
+
 step_check() {
   local tag=${RELEASE_TAG:-}
   [[ -n $tag ]] || die "RELEASE_TAG is empty: set it to the tag that is released, such as v$version"
   [[ $tag == "v$version" ]] || die "the tag is $tag and the chart's version is $version: they must agree"
-  changes "$version" | grep -q '^- ' || die "CHANGELOG.md has no entry in a section [$version]: write what has changed"
-  ! changes Unreleased | grep -q '^- ' || die "CHANGELOG.md still has entries under Unreleased: move them to [$version]"
+  has_entries "$version" || die "CHANGELOG.md has no entry in a section [$version]: write what has changed"
+  ! has_entries Unreleased || die "CHANGELOG.md still has entries under Unreleased: move them to [$version]"
   printf '%s is ready to be released\n' "$tag"
 }
 
 build_controller() { # build_controller ARCHITECTURE
-  local arch=$1 binary=$out/zen-lead-$version-linux-$1
+  local arch=$1 binary=$out/zen-lead-$version-linux-$1 serial
   IMAGE_ARCH=$arch IMAGES_DIR=$out/images/$arch ci/images.sh zen-lead
   cp "$out/images/$arch/linux-$arch/zen-lead" "$binary"
-  bin/cyclonedx-gomod bin -json -noserial -notimestamp -std -version "v$version" -output "$binary.cdx.json" "$binary"
+  # Whoever attests it wants a serial number; derived from the binary, it is the same each time.
+  serial=$(sha256sum "$binary" | sed -E 's/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*/\1-\2-5\3-8\4-\5/')
+  bin/cyclonedx-gomod bin -json -serial "$serial" -notimestamp -std -version "v$version" -output "$binary.cdx.json" "$binary"
 }
 
 build_chart() {
@@ -114,6 +118,8 @@ step_index() {
   local pages=$out/pages merge=()
   [[ -s $out/$package ]] || die "there is no $out/$package: run make release-build"
   mkdir -p "$pages" "$scratch/new"
+  [[ -n ${CHART_INDEX_URL:-} || -z $(git tag --list 'v*' | grep -vx "v$version") ]] ||
+    die "CHART_INDEX_URL is empty, and there are releases before v$version: without it their charts would get lost"
   if [[ -n ${CHART_INDEX_URL:-} ]]; then
     curl --fail --silent --show-error --location --retry 3 --output "$scratch/old.yaml" "$CHART_INDEX_URL/index.yaml" ||
       die "there is no $CHART_INDEX_URL/index.yaml: it lists the charts so far, and must not get lost. For the first release leave CHART_INDEX_URL empty"
