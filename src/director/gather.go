@@ -8,7 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -92,7 +92,7 @@ func (r *ServiceDirectorReconciler) gather(ctx context.Context, source *corev1.S
 
 // incumbent is the pod that leads, nil if the reader knows it not (any more).
 func incumbent(ctx context.Context, reader client.Reader, namespace string, leadership routing.Leadership) (*corev1.Pod, error) {
-	if leadership.PodName == "" || len(path.IsValidPathSegmentName(leadership.PodName)) > 0 {
+	if leadership.PodName == "" || len(content.IsPathSegmentName(leadership.PodName)) > 0 {
 		return nil, nil // somebody else wrote that: no pod has such a name, and the API server cannot be asked for it
 	}
 	var pod corev1.Pod
