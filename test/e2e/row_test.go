@@ -68,6 +68,8 @@ type victim struct {
 }
 
 func newRow(ctx context.Context, t *testing.T, env *environment, name string) *row {
+	ctx, cancel := context.WithCancel(ctx)
+	t.Cleanup(cancel)
 	r := &row{T: t, environment: env, ctx: ctx, namespace: ofTests + "-" + strings.ToLower(random.UniqueId()), started: time.Now()}
 	r.result = harness.Result{Row: name, Run: env.run, Family: env.family, At: r.started, Load: load(), ToSlice: -1}
 	r.helm = helmOptions(t, r.namespace)
