@@ -248,7 +248,9 @@ func scaledToZero(r *row) {
 	after := r.leader(r.before.UID)
 	r.pause(4 * time.Second)
 	view := r.collect()
-	assert.Equal(r, 1, r.result.Moves)
+	// The pods are deleted one after another: until the last is, another one may lead for a moment.
+	assert.Positive(r, r.result.Moves, "moves of the leader")
+	assert.LessOrEqual(r, r.result.Moves, 3, "moves of the leader")
 	assert.Equal(r, after.Pod, view.AnsweredBy[len(view.AnsweredBy)-1], "who answers in the end")
 	assert.NotEqual(r, r.before.Epoch, after.Epoch)
 	assert.Positive(r, view.Failed, "nobody was there to answer")
