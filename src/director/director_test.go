@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type world struct {
 	*ServiceDirectorReconciler
 	client client.WithWatch
 	events chan string
+	mu     sync.Mutex
 	writes []string
 	fail   func(verb string, object client.Object) error
 }
@@ -77,7 +79,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 }
 
 func (w *world) write(verb string, object client.Object, do func() error) error {
+	w.mu.Lock() // two families are written at the same time
 	w.writes = append(w.writes, verb+" "+object.GetName())
+	w.mu.Unlock()
 	if err := w.fail(verb, object); err != nil {
 		return err
 	}

@@ -112,11 +112,13 @@ func TestRows(t *testing.T) {
 	env.invariants, err = harness.WatchInvariants(ctx, env.client)
 	require.NoError(t, err)
 	env.repository = serveCharts(ctx, t, env)
+	begun := 0
 	for _, s := range scenarios() {
 		if env.Fast && !s.fast {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
+			begun++
 			if s.family != "" && s.family != env.family {
 				t.Skipf("the cluster's IP families are %s: make one with CLUSTER_IP_FAMILY=%s", env.family, s.family)
 			}
@@ -132,6 +134,7 @@ func TestRows(t *testing.T) {
 			s.run(newRow(ctx, t, env, s.name))
 		})
 	}
+	require.Positive(t, begun, "no row has such a name")
 }
 
 func removeLeftovers(ctx context.Context, t *testing.T, env *environment) {

@@ -318,4 +318,5 @@ func controllersDown(r *row) {
 	r.pause(3 * time.Second)
 	r.collect()
 	assert.Equal(r, 1, r.result.Moves)
+	assert.Zero(r, r.failedBefore(r.event), "routing goes on")
 }
