@@ -287,8 +287,8 @@ func (j *judge) newTerm(r *request, after *discoveryv1.EndpointSlice, top, is te
 	if is.epoch != top.epoch+1 && !j.world.damage && !j.world.rivals {
 		j.violate(epochGrows, "%s after epoch %d", content(after), top.epoch)
 	}
-	named := r.seen.named
-	if r.seen.noted && named != nil && ownerOf(named) != nil && ownerOf(named).UID == source.UID && after.Labels[discoveryv1.LabelServiceName] == named.Name {
+	named, wanted := r.seen.named, slices.Contains(source.Spec.IPFamilies, corev1.IPFamily(after.AddressType))
+	if wanted && r.seen.noted && named != nil && ownerOf(named) != nil && ownerOf(named).UID == source.UID && after.Labels[discoveryv1.LabelServiceName] == named.Name {
 		r.moved = after.Name
 	}
 	if j.world.damage || j.world.rivals && (top.epoch == 0 || len(j.names[string(source.UID)]) > 1) {
