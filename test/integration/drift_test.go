@@ -276,14 +276,18 @@ func TestDrift_ARecordThatNamesNoPodIsPutRight(t *testing.T) {
 		t.Run("Name "+name, func(t *testing.T) {
 			w := newWorld(t)
 			w.Invariants.AllowUserEdits()
-			w.StartController()
+			controller := w.StartController()
 			routed(w, web(), pod("a"), pod("b"))
 			before := w.ExpectLeader("web-leader", "a")
-			w.UpdateSlice("web-leader-ipv4", func(s *discoveryv1.EndpointSlice) {
-				s.Endpoints[0].TargetRef.UID, s.Endpoints[0].TargetRef.Name = "made-up", name
+			controller.Stop()
+			// Without a slice, the copy on the leader Service is the record.
+			w.DeleteSlice("web-leader-ipv4")
+			w.UpdateService("web-leader", func(s *corev1.Service) {
+				s.Annotations[api.AnnotationLeaderPodUID], s.Annotations[api.AnnotationLeaderPodName] = "made-up", name
 			})
+			w.StartController()
 			after := w.ExpectLeader("web-leader", "a")
-			assert.Greater(t, after.Epoch, before.Epoch, "whoever led meanwhile, this is another term")
+			assert.Equal(t, before.Epoch+1, after.Epoch, "whoever led meanwhile, this is another term")
 		})
 	}
 }
