@@ -67,18 +67,18 @@ func accept(w *harness.World, object client.Object) error {
 	return w.Client.Create(w.Context(), object, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
 }
 
-// monitoringCRDs installs what the Prometheus Operator defines, its own files, until the test ends.
+// monitoringCRDs installs what the Prometheus Operator defines, its own files. They stay: one test's may still be going while
+// the next one installs its own, and the API server ends with the tests.
 func monitoringCRDs(t *testing.T) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "../../ci/prometheus.sh", "crds").Output()
 	require.NoError(t, err, "ci/prometheus.sh crds")
 	dir := strings.TrimSpace(string(out))
-	options := envtest.CRDInstallOptions{ErrorIfPathMissing: true, CleanUpAfterUse: true, Paths: []string{
+	options := envtest.CRDInstallOptions{ErrorIfPathMissing: true, Paths: []string{
 		filepath.Join(dir, "monitoring.coreos.com_servicemonitors.yaml"), filepath.Join(dir, "monitoring.coreos.com_prometheusrules.yaml"),
 	}}
 	_, err = envtest.InstallCRDs(suite.plane.Config, options)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, envtest.UninstallCRDs(suite.plane.Config, options)) })
 }
 
 func TestChart_TheAPIServerAcceptsEveryObject(t *testing.T) {
