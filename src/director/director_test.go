@@ -429,11 +429,27 @@ func TestRefusedWritesAreNotInDoubt(t *testing.T) {
 	}
 }
 
+// What was written and then no longer believed is news when the cache shows it: a look without it may have found
+// nothing to do.
+func TestLedgerAWriteThatWasGivenUpIsNewsWhenItComes(t *testing.T) {
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "s", ResourceVersion: "10"}}
+	clock := clocktesting.NewFakePassiveClock(noon)
+	l := newLedger(clock)
+	l.wrote(web, slice)
+	l.vanished(web, slice)
+	assert.False(t, l.echo(web, slice), "a later write failed")
+	assert.True(t, l.echo(web, slice), "it has been seen")
+
+	l.wrote(web, slice)
+	clock.SetTime(noon.Add(trustUnseen))
+	assert.False(t, l.echo(web, slice), "it came too late")
+}
+
 // The echo of an earlier write says nothing about a later one.
 func TestLedgerKeepsDoubtsUntilTheyAreLookedUp(t *testing.T) {
 	l := newLedger(clocktesting.NewFakePassiveClock(noon))
 	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "s", ResourceVersion: "10"}}
-	l.wrote(web, slice)
+	l.right(web, slice)
 	l.doubt(web, slice)
 	assert.Equal(t, []string{"s"}, l.doubts(web))
 	assert.True(t, l.echo(web, slice))

@@ -39,6 +39,9 @@ type entry struct {
 	// ahead is the object as written, until the cache has it.
 	ahead   client.Object
 	written time.Time
+	// missed is set if the object as written is no longer believed and the cache has not shown it: somebody may have looked
+	// without it since, so that its arrival is news.
+	missed bool
 	// doubtful is set after a write of which it is not known whether it was made.
 	doubtful bool
 }
@@ -86,7 +89,7 @@ func (l *ledger) known(source types.NamespacedName, object client.Object) bool {
 	return ok
 }
 
-// echo tells whether an event only brings what we wrote ourselves.
+// echo tells whether an event only brings what we wrote ourselves and have reckoned with ever since.
 func (l *ledger) echo(source types.NamespacedName, object client.Object) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -94,8 +97,9 @@ func (l *ledger) echo(source types.NamespacedName, object client.Object) bool {
 	if !ok || have.resourceVersion != object.GetResourceVersion() {
 		return false
 	}
+	missed := have.missed || have.ahead != nil && l.trust(have) <= 0
 	l.put(source, object, entry{resourceVersion: have.resourceVersion, doubtful: have.doubtful}) // of a later write
-	return true
+	return !missed
 }
 
 // doubt notes that nobody knows whether the object was written.
@@ -139,7 +143,7 @@ func (l *ledger) vanished(source types.NamespacedName, object client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if have, ok := l.sources[source][keyOf(object)]; ok {
-		l.put(source, object, entry{resourceVersion: have.resourceVersion, doubtful: have.doubtful})
+		l.put(source, object, entry{resourceVersion: have.resourceVersion, doubtful: have.doubtful, missed: have.missed || have.ahead != nil})
 	}
 }
 
