@@ -220,19 +220,20 @@ func (r *ServiceDirectorReconciler) apply(ctx context.Context, p *plan) error {
 			return err
 		}
 	default:
-		wrote, taken := r.ensureSlices(ctx, p, p.desiredSlices)
-		if taken != nil && !(isTaken(taken) && p.routes()) {
-			return taken
-		}
-		if wrote && !p.arrived.IsZero() {
+		wrote, err := r.ensureSlices(ctx, p, p.desiredSlices)
+		partly := isTaken(err) && p.routes()
+		switch {
+		case err != nil && !partly:
+			return err
+		case wrote && !p.arrived.IsZero():
 			p.unfinished = true
-			return taken
-		}
-		if err := r.ensureLeaderService(ctx, p); err != nil {
 			return err
 		}
-		if taken != nil { // what was there before may be all that routes the family whose slice is taken
-			return taken
+		if failed := r.ensureLeaderService(ctx, p); failed != nil {
+			return failed
+		}
+		if partly { // what was there before may be all that routes the family whose slice is taken
+			return err
 		}
 	}
 	return r.removeSuperseded(ctx, p)

@@ -37,6 +37,14 @@ func TestStories(t *testing.T) {
 	}
 }
 
+// addWeb makes a Service that is opted in, and pods of it that are Ready.
+func (w *world) addWeb(pods ...string) {
+	w.addSource("web", map[string]string{api.AnnotationEnabled: "true"}, corev1.IPv4Protocol)
+	for _, name := range pods {
+		w.addPod(newPod{name: name, revision: "a", ready: true})
+	}
+}
+
 // The primary family's slice is somebody else's, and the leader has no address in the other: who leads is written
 // nowhere, and each try for the foreign name began a term.
 func foreignSliceOfThePrimaryFamily(w *world) {
@@ -49,9 +57,7 @@ func foreignSliceOfThePrimaryFamily(w *world) {
 
 // Somebody takes the label by which ours are found off a slice whose epoch the leader Service does not tell of yet.
 func sliceWithoutItsLabelKeepsEpoch(w *world) {
-	w.addSource("web", map[string]string{api.AnnotationEnabled: "true"}, corev1.IPv4Protocol)
-	w.addPod(newPod{name: "p1", revision: "a", ready: true})
-	w.addPod(newPod{name: "p2", revision: "a", ready: true})
+	w.addWeb("p1", "p2")
 	p := w.begins(0, [kinds]int{})
 	p.elect()
 	p.settle()
@@ -68,9 +74,7 @@ func sliceWithoutItsLabelKeepsEpoch(w *world) {
 // A clean-up dies half-way, and the Service is opted in again under another name: the epoch stands in the leader Service
 // of the old name alone.
 func renameAfterHalfACleanUp(w *world) {
-	w.addSource("web", map[string]string{api.AnnotationEnabled: "true"}, corev1.IPv4Protocol)
-	w.addPod(newPod{name: "p1", revision: "a", ready: true})
-	w.addPod(newPod{name: "p2", revision: "a", ready: true})
+	w.addWeb("p1", "p2")
 	p := w.begins(0, [kinds]int{})
 	p.elect()
 	p.settle()
@@ -94,8 +98,7 @@ func writtenAndDeletedUnseen(w *world) { unseen(w, false) }
 func writtenLookedAtAndDeletedUnseen(w *world) { unseen(w, true) }
 
 func unseen(w *world, again bool) {
-	w.addSource("web", map[string]string{api.AnnotationEnabled: "true"}, corev1.IPv4Protocol)
-	w.addPod(newPod{name: "p1", revision: "a", ready: true})
+	w.addWeb("p1")
 	p := w.begins(0, [kinds]int{})
 	p.elect()
 	p.complete("web")
@@ -117,9 +120,7 @@ func successorSeesSlicesBeforePods(w *world) { handOver(w, false) }
 func successorSeesLeaderAsItWas(w *world) { handOver(w, true) }
 
 func handOver(w *world, seesUnready bool) {
-	w.addSource("web", map[string]string{api.AnnotationEnabled: "true"}, corev1.IPv4Protocol)
-	w.addPod(newPod{name: "p1", revision: "a", ready: true})
-	w.addPod(newPod{name: "p2", revision: "a", ready: true})
+	w.addWeb("p1", "p2")
 	first, second := w.begins(0, [kinds]int{}), w.begins(0, [kinds]int{})
 	first.elect()
 	first.settle()
