@@ -33,6 +33,9 @@ func Main(ctx context.Context, args []string, version string) int {
 	if err := SetLogger(os.Stderr, o); err != nil {
 		return fail(exitUsage, err)
 	}
+	if err := noticeSilence(); err != nil {
+		return fail(exitError, err)
+	}
 	config, err := RESTConfig(o.Kubeconfig)
 	if err != nil {
 		return fail(exitError, err)
@@ -41,6 +44,21 @@ func Main(ctx context.Context, args []string, version string) int {
 		return fail(exitError, err)
 	}
 	return exitOK
+}
+
+// noticeSilence has a connection to the API server given up when nothing came over it for 5 s, nor an answer to a ping
+// for 5 s more; client-go's own times are 30 s and 15 s, and it reads others from the environment alone. Until then a
+// controller waits on a dead connection while a leader may have failed. What the environment says already holds.
+func noticeSilence() error {
+	for _, name := range []string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS", "HTTP2_PING_TIMEOUT_SECONDS"} {
+		if os.Getenv(name) != "" {
+			continue
+		}
+		if err := os.Setenv(name, "5"); err != nil {
+			return fmt.Errorf("failed to set %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func fail(code int, err error) int {

@@ -63,9 +63,9 @@ func Default(env func(string) string) Options {
 	return Options{
 		LeaderElectionNamespace:     env("POD_NAMESPACE"),
 		LeaderElectionID:            "zen-lead",
-		LeaderElectionLeaseDuration: 15 * time.Second,
-		LeaderElectionRenewDeadline: 10 * time.Second,
-		LeaderElectionRetryPeriod:   2 * time.Second,
+		LeaderElectionLeaseDuration: 6 * time.Second,
+		LeaderElectionRenewDeadline: 4 * time.Second,
+		LeaderElectionRetryPeriod:   200 * time.Millisecond,
 		MetricsBindAddress:          ":8080",
 		HealthProbeBindAddress:      ":8081",
 		KubeAPIQPS:                  500,

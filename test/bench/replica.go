@@ -36,7 +36,7 @@ func runReplica(ctx context.Context, b *bench) error {
 	}
 	second, samples := time.Second, b.size(6, 1)
 	for _, t := range []timing{
-		{15 * second, 10 * second, 2 * second}, {5 * second, 4 * second, second}, {5 * second, 3 * second, second / 4},
+		{15 * second, 10 * second, 2 * second}, {6 * second, 4 * second, second}, {6 * second, 4 * second, second / 5},
 	} {
 		if err := a.replicas(ctx, t, samples); err != nil {
 			return err

@@ -21,12 +21,12 @@ func TestContradictions(t *testing.T) {
 		"undrainable":               {set("podDisruptionBudget.minAvailable", "2"), "minAvailable 2 with replicaCount 2 would block every node drain"},
 		"undrainable with one":      {set("podDisruptionBudget.minAvailable", "1", "replicaCount", "1"), "minAvailable 1 with replicaCount 1 would block"},
 		"one port for two":          {set("metrics.port", "8081"), "metrics.port and health.port are both 8081"},
-		"deadline after the lease":  {set("leaderElection.renewDeadline", `"15s"`), "renewDeadline 15s must be less than leaderElection.leaseDuration 15s"},
-		"retry after the deadline":  {set("leaderElection.retryPeriod", `"10s"`), "retryPeriod 10s must be more than 0, and times 1.2 less than"},
-		"retry just too slow":       {set("leaderElection.retryPeriod", `"8334ms"`), "retryPeriod 8334ms must be"},
+		"deadline after the lease":  {set("leaderElection.renewDeadline", `"6s"`), "renewDeadline 6s must be less than leaderElection.leaseDuration 6s"},
+		"retry after the deadline":  {set("leaderElection.retryPeriod", `"4s"`), "retryPeriod 4s must be more than 0, and times 1.2 less than"},
+		"retry just too slow":       {set("leaderElection.retryPeriod", `"3334ms"`), "retryPeriod 3334ms must be"},
 		"no pause between retries":  {set("leaderElection.retryPeriod", `"0s"`), "retryPeriod 0s must be more than 0"},
 		"lease under a second":      {set("leaderElection.leaseDuration", `"900ms"`), "leaseDuration 900ms is too short"},
-		"units are looked at":       {set("leaderElection.renewDeadline", `"1m"`), "renewDeadline 1m must be less than leaderElection.leaseDuration 15s"},
+		"units are looked at":       {set("leaderElection.renewDeadline", `"1m"`), "renewDeadline 1m must be less than leaderElection.leaseDuration 6s"},
 		"argument of the chart":     {set("extraArgs", `["--log-level=debug"]`), "extraArgs holds --log-level, which the chart sets itself"},
 		"argument of the chart too": {set("extraArgs", `["--namespaces"]`), "extraArgs holds --namespaces, which the chart sets itself"},
 		"security by argument":      {set("extraArgs", `["--metrics-secure"]`), "extraArgs holds --metrics-secure, which the chart sets itself"},
@@ -62,7 +62,7 @@ func off(path string) values { return set(path+".enabled", "true", "metrics.enab
 // What is close to a contradiction and is none.
 func TestNoContradictions(t *testing.T) {
 	for name, v := range map[string]values{
-		"retry just fast enough":  set("leaderElection.retryPeriod", `"8333ms"`),
+		"retry just fast enough":  set("leaderElection.retryPeriod", `"3333ms"`),
 		"budget off":              set("podDisruptionBudget.minAvailable", "2", "podDisruptionBudget.enabled", "false"),
 		"same port, metrics off":  set("metrics.port", "8081", "metrics.enabled", "false"),
 		"no pods for now":         set("replicaCount", "0"),
