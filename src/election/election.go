@@ -15,6 +15,8 @@ import (
 type Candidate struct {
 	UID  types.UID
 	Name string
+	// Node is the name of the node that it runs on, empty if unknown.
+	Node string
 	// Blocked says why the pod may not lead, whatever the policy; Free if it may.
 	Blocked Block
 	// Serving is true for a pod that may not lead only because it is terminating: it is still Ready, has an address and
@@ -124,7 +126,7 @@ const (
 //  4. Otherwise nobody.
 func Decide(now time.Time, incumbent types.UID, candidates []Candidate, policy Policy) Decision {
 	d := Decision{Reason: lossReason(incumbent, candidates), Counts: make(map[string]int, 2)}
-	better := preference(candidates)
+	better := preference(candidates, suspectNode(incumbent, candidates, policy))
 
 	var current, ripe, waiting, lastResort *Candidate
 	for i := range candidates {
@@ -207,6 +209,18 @@ func lossReason(incumbent types.UID, candidates []Candidate) Reason {
 	return IncumbentGone
 }
 
+// suspectNode is the node of an incumbent that stopped being Ready, empty if there is none such. When a node fails,
+// Kubernetes takes the Ready condition from its pods one after the other: the next on that node is Ready for moments only.
+// Without stickiness no node is suspect, since the next look, at another incumbent, would lead back to it.
+func suspectNode(incumbent types.UID, candidates []Candidate, policy Policy) string {
+	for i := range candidates {
+		if c := &candidates[i]; c.UID == incumbent && policy.Sticky && (c.Blocked == NotReady || c.Blocked == NotRunning) {
+			return c.Node
+		}
+	}
+	return ""
+}
+
 // remaining is how long a candidate still has to wait for min-ready-duration.
 //
 // ReadySince comes from the kubelet's clock. A time that lies ahead of ours by more than the whole wait says nothing
@@ -225,10 +239,11 @@ func remaining(now time.Time, c *Candidate, minReady time.Duration) time.Duratio
 //  2. not outdated before outdated, so that a rollout moves the leader once and not once for each replica
 //  3. an address in every IP family before one in some
 //  4. higher pod-deletion-cost
-//  5. Ready for longest
-//  6. name
-//  7. UID
-func preference(candidates []Candidate) func(a, b *Candidate) *Candidate {
+//  5. on another node than the suspect one: see suspectNode
+//  6. Ready for longest
+//  7. name
+//  8. UID
+func preference(candidates []Candidate, suspect string) func(a, b *Candidate) *Candidate {
 	newest := newestRevisions(candidates)
 	return func(a, b *Candidate) *Candidate {
 		if a == nil {
@@ -241,15 +256,19 @@ func preference(candidates []Candidate) func(a, b *Candidate) *Candidate {
 			compareBool(!newest.outdates(a), !newest.outdates(b)), // 2
 			compareBool(a.AllFamilies, b.AllFamilies),             // 3
 			cmp.Compare(b.DeletionCost, a.DeletionCost),           // 4
-			a.ReadySince.Compare(b.ReadySince),                    // 5
-			cmp.Compare(a.Name, b.Name),                           // 6
-			cmp.Compare(a.UID, b.UID),                             // 7
+			compareBool(!on(suspect, a), !on(suspect, b)),         // 5
+			a.ReadySince.Compare(b.ReadySince),                    // 6
+			cmp.Compare(a.Name, b.Name),                           // 7
+			cmp.Compare(a.UID, b.UID),                             // 8
 		) <= 0 {
 			return a
 		}
 		return b
 	}
 }
+
+// on tells whether a candidate is known to run on a node.
+func on(node string, c *Candidate) bool { return node != "" && c.Node == node }
 
 // compareBool puts true before false.
 func compareBool(a, b bool) int {

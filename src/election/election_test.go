@@ -112,10 +112,10 @@ func TestOrderOfPreference(t *testing.T) {
 			pod("z", readyFor(time.Second)), pod("a", missingFamily, cost(9))},
 		"4 higher deletion cost first": {
 			pod("z", cost(1), readyFor(time.Second)), pod("a", cost(-1))},
-		"5 Ready for longest first": {
+		"6 Ready for longest first": {
 			pod("z", readyFor(2*time.Hour)), pod("a")},
-		"6 name": {pod("a", uid("z")), pod("b", uid("a"))},
-		"7 UID":  {pod("a", uid("1")), pod("a", uid("2"))},
+		"7 name": {pod("a", uid("z")), pod("b", uid("a"))},
+		"8 UID":  {pod("a", uid("1")), pod("a", uid("2"))},
 		"other workloads are not compared": {
 			pod("a", of("v", "old", time.Hour)), pod("b", of("w", "new", time.Minute))},
 		"the same revision is not outdated": {
@@ -128,6 +128,34 @@ func TestOrderOfPreference(t *testing.T) {
 			for _, candidates := range [][]Candidate{{test.first, test.second}, {test.second, test.first}} {
 				assert.Equal(t, test.first.UID, Decide(noon, "", candidates, sticky).Leader)
 			}
+		})
+	}
+}
+
+// Rule 5: Kubernetes gives up the pods of a failed node one after the other.
+func TestALeaderThatIsNotReadyMakesItsNodeSuspect(t *testing.T) {
+	at := func(node string) func(*Candidate) { return func(c *Candidate) { c.Node = node } }
+	fresh := readyFor(time.Second)
+	tests := map[string]struct {
+		policy     Policy
+		incumbent  Candidate
+		candidates []Candidate
+		leader     types.UID
+	}{
+		"not Ready":       {sticky, pod("x", at("1"), blocked(NotReady)), pods(pod("a", at("1")), pod("z", at("2"), fresh)), "uid-z"},
+		"not running":     {sticky, pod("x", at("1"), blocked(NotRunning)), pods(pod("a", at("1")), pod("z", at("2"), fresh)), "uid-z"},
+		"all on one node": {sticky, pod("x", at("1"), blocked(NotReady)), pods(pod("a", at("1")), pod("z", at("1"), fresh)), "uid-a"},
+		"what the user prefers counts more": {sticky, pod("x", at("1"), blocked(NotReady)),
+			pods(pod("a", at("1"), cost(1)), pod("z", at("2"), fresh)), "uid-a"},
+		"unknown nodes are not suspect":          {sticky, pod("x", blocked(NotReady)), pods(pod("a"), pod("z", at("2"), fresh)), "uid-a"},
+		"a leader that ends says nothing of it":  {sticky, pod("x", at("1"), leaving(true)), pods(pod("a", at("1")), pod("z", at("2"), fresh)), "uid-a"},
+		"without stickiness it would lead back":  {Policy{}, pod("x", at("1"), blocked(NotReady)), pods(pod("a", at("1")), pod("z", at("2"), fresh)), "uid-a"},
+		"another pod that is not Ready says not": {sticky, pod("x"), pods(pod("a", at("1"), blocked(NotReady)), pod("z", at("1"), fresh)), "uid-x"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := Decide(noon, test.incumbent.UID, append(test.candidates, test.incumbent), test.policy)
+			assert.Equal(t, test.leader, d.Leader)
 		})
 	}
 }
@@ -225,6 +253,7 @@ func candidateGen() *rapid.Generator[Candidate] {
 		c := Candidate{
 			UID:          types.UID(rapid.StringMatching(`[a-e]`).Draw(t, "uid")),
 			Name:         rapid.StringMatching(`[a-c]`).Draw(t, "name"),
+			Node:         rapid.SampledFrom([]string{"", "m", "n"}).Draw(t, "node"),
 			Blocked:      rapid.SampledFrom([]Block{Free, Free, Free, NotReady, Terminating, NotRunning, Ended}).Draw(t, "blocked"),
 			ReadySince:   noon.Add(time.Duration(rapid.IntRange(-20, 20).Draw(t, "ready")) * time.Second),
 			Created:      noon.Add(-time.Duration(rapid.IntRange(0, 3).Draw(t, "age")) * time.Second),

@@ -47,6 +47,7 @@ func newCandidate(source *corev1.Service, pod *corev1.Pod) Candidate {
 	c := Candidate{Pod: pod, Candidate: election.Candidate{
 		UID:          pod.UID,
 		Name:         pod.Name,
+		Node:         pod.Spec.NodeName,
 		ReadySince:   readySince,
 		Created:      pod.CreationTimestamp.Time,
 		Workload:     workload,

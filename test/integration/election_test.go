@@ -39,6 +39,18 @@ func TestSticky_ALeaderThatCameBackDoesNotTakeOver(t *testing.T) {
 	w.ExpectLeader("web-leader", "b")
 }
 
+// A node that dies takes its pods along one after the other, as Kubernetes marks them.
+func TestNodeLoss_MovesTheLeaderOnce(t *testing.T) {
+	w := newWorld(t)
+	w.StartController()
+	routed(w, web(), pod("a"), pod("b"), pod("z").Node("node-b").Ready(time.Now().Add(-time.Minute)))
+	w.SetReady("a", false)
+	state := w.ExpectLeader("web-leader", "z")
+	w.SetReady("b", false)
+	w.Fence()
+	assert.Equal(t, state.Epoch, w.ExpectLeader("web-leader", "z").Epoch)
+}
+
 func TestSticky_False_TheBestCandidateTakesOver(t *testing.T) {
 	w := newWorld(t)
 	w.StartController()

@@ -221,7 +221,7 @@ func (w *world) addPod(n newPod) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: n.name, Labels: map[string]string{"app": "web", "pod-template-hash": n.revision},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-" + n.revision, UID: "rs", Controller: ptr.To(true)}}},
-		Spec: corev1.PodSpec{NodeName: "node", Containers: []corev1.Container{{Name: "app",
+		Spec: corev1.PodSpec{NodeName: fmt.Sprintf("node-%d", number%2), Containers: []corev1.Container{{Name: "app",
 			Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}}}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: fmt.Sprintf("10.1.0.%d", number)}, {IP: fmt.Sprintf("fd00::%x", number)}}},
 	}
