@@ -69,14 +69,15 @@ func chartLifecycle(r *row) {
 // helmTest: it passes where Services are routed, and fails where no controller runs.
 func helmTest(r *row) {
 	r.install(r.path("charts", "zen-lead"), nil)
-	test := func() (string, error) {
-		return r.command(r.ctx, "helm", "test", release, "--namespace", r.namespace, "--timeout", "20s")
+	test := func(timeout string) (string, error) {
+		return r.command(r.ctx, "helm", "test", release, "--namespace", r.namespace, "--timeout", timeout)
 	}
-	out, err := test()
+	// Its client comes before its server is Ready, fails, and is restarted by the kubelet after 10 s, then 20 s more.
+	out, err := test("2m")
 	require.NoError(r, err, out)
 	r.kubectl("delete", "services", "--selector", "app.kubernetes.io/managed-by=zen-lead")
 	r.kubectl("scale", "deployment", release, "--replicas", "0")
 	r.kubectl("wait", "pod", "--selector", "app.kubernetes.io/name=zen-lead,app.kubernetes.io/instance="+release, "--for", "delete", "--timeout", "1m")
-	out, err = test()
+	out, err = test("20s")
 	assert.Error(r, err, "helm test without a controller: %s", out)
 }
