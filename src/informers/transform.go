@@ -15,42 +15,46 @@ import (
 // idempotent, because a reflector may hand them what they made before, and they never fail: an error in a transform
 // makes the reflector start over. Types that they do not know pass through.
 
-// SlimPod keeps what election and routing read of a pod.
+// SlimPod keeps what election and routing read of a pod. It changes the pod that it is given: pods are most of what
+// arrives, a reflector hands an object to its transform before anybody else sees it (TransformFunc of
+// k8s.io/client-go/tools/cache), and a copy would be the largest allocation of each event.
 func SlimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil
 	}
-	slim := &corev1.Pod{
+	owner := metav1.GetControllerOfNoCopy(pod)
+	full := *pod
+	*pod = corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:                       pod.Name,
-			Namespace:                  pod.Namespace,
-			UID:                        pod.UID,
-			ResourceVersion:            pod.ResourceVersion,
-			Labels:                     pod.Labels,
-			CreationTimestamp:          pod.CreationTimestamp,
-			DeletionTimestamp:          pod.DeletionTimestamp,
-			DeletionGracePeriodSeconds: pod.DeletionGracePeriodSeconds,
+			Name:                       full.Name,
+			Namespace:                  full.Namespace,
+			UID:                        full.UID,
+			ResourceVersion:            full.ResourceVersion,
+			Labels:                     full.Labels,
+			CreationTimestamp:          full.CreationTimestamp,
+			DeletionTimestamp:          full.DeletionTimestamp,
+			DeletionGracePeriodSeconds: full.DeletionGracePeriodSeconds,
 		},
 		Spec: corev1.PodSpec{
-			NodeName:       pod.Spec.NodeName,
-			Containers:     containerPorts(pod.Spec.Containers, false),
-			InitContainers: containerPorts(pod.Spec.InitContainers, true),
+			NodeName:       full.Spec.NodeName,
+			Containers:     containerPorts(full.Spec.Containers, false),
+			InitContainers: containerPorts(full.Spec.InitContainers, true),
 		},
-		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs},
+		Status: corev1.PodStatus{Phase: full.Status.Phase, PodIPs: full.Status.PodIPs},
 	}
-	if cost, ok := pod.Annotations[routing.PodDeletionCost]; ok {
-		slim.Annotations = map[string]string{routing.PodDeletionCost: cost}
+	if cost, ok := full.Annotations[routing.PodDeletionCost]; ok {
+		pod.Annotations = map[string]string{routing.PodDeletionCost: cost}
 	}
-	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
-		slim.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller}}
+	if owner != nil {
+		pod.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller}}
 	}
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady {
-			slim.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime}}
+	for i := range full.Status.Conditions {
+		if c := &full.Status.Conditions[i]; c.Type == corev1.PodReady {
+			pod.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime}}
 		}
 	}
-	return slim, nil
+	return pod, nil
 }
 
 // containerPorts keeps the named ports, by which alone a Service's targetPort is looked up; of init containers, those

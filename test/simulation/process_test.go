@@ -239,7 +239,7 @@ func watched(object client.Object) bool {
 
 func slimmed(object client.Object) client.Object {
 	transform := [...]func(any) (any, error){informers.SlimPod, informers.SlimService, informers.SlimSlice}[kindOf(object)]
-	slim, err := transform(object)
+	slim, err := transform(object.DeepCopyObject())
 	if err != nil {
 		panic(err)
 	}

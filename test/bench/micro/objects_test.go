@@ -76,7 +76,7 @@ func makePod(service, replica int, release string) *corev1.Pod {
 	return pod
 }
 
-// slimPod is the pod as the cache holds it.
+// slimPod makes of the pod what the cache holds.
 func slimPod(pod *corev1.Pod) *corev1.Pod {
 	slim, err := informers.SlimPod(pod)
 	if err != nil {
