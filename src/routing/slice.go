@@ -57,11 +57,10 @@ func DesiredSlice(source *corev1.Service, leaderService string, family corev1.IP
 		// An eligible leader's ports resolve: see newCandidate.
 		slice.Ports, _ = resolvePorts(source, leader)
 		slice.Endpoints = []discoveryv1.Endpoint{endpoint(leader, ip, leadership.Ready)}
-		if current != nil && samePublished(slice.Endpoints, current.Endpoints) {
-			slice.Endpoints = slices.Clone(current.Endpoints)
-		}
 	}
-	if current == nil || !equality.Semantic.DeepEqual(slice.Endpoints, current.Endpoints) {
+	if current != nil && samePublished(slice.Endpoints, current.Endpoints) {
+		slice.Endpoints = slices.Clone(current.Endpoints)
+	} else {
 		slice.Annotations[corev1.EndpointsLastChangeTriggerTime] = trigger.UTC().Format(time.RFC3339Nano)
 	}
 	return slice
@@ -97,6 +96,9 @@ func SliceChanged(current, desired *discoveryv1.EndpointSlice) bool {
 // samePublished tells whether two slices publish the same, whatever version of the pod they were made from: a change of
 // the pod that clients cannot see is no reason to write.
 func samePublished(desired, current []discoveryv1.Endpoint) bool {
+	if len(desired) == 0 && len(current) == 0 {
+		return true
+	}
 	if len(desired) != 1 || len(current) != 1 || current[0].TargetRef == nil {
 		return false
 	}
