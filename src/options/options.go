@@ -43,7 +43,9 @@ type Options struct {
 	HealthProbeBindAddress string
 
 	// KubeAPIQPS and KubeAPIBurst bound the requests that the process sends to the API server, in requests a second and
-	// in requests at once. Renewing the Lease and recording Events are not counted.
+	// in requests that may come at once after a quiet time. The default of the latter is what the failover of 5,000 Services
+	// at once takes, a slice and a mirror each, so that none of them waits; what goes on without end, as only a bug would,
+	// is held to the former. Renewing the Lease and recording Events are not counted.
 	KubeAPIQPS   float64
 	KubeAPIBurst int
 	// ConcurrentReconciles is how many Services are worked on at the same time.
@@ -69,7 +71,7 @@ func Default(env func(string) string) Options {
 		MetricsBindAddress:          ":8080",
 		HealthProbeBindAddress:      ":8081",
 		KubeAPIQPS:                  500,
-		KubeAPIBurst:                1000,
+		KubeAPIBurst:                10000,
 		ConcurrentReconciles:        10,
 		LogLevel:                    "info",
 		LogFormat:                   "json",
@@ -129,7 +131,7 @@ func (o *Options) flagSet() *flag.FlagSet {
 		"`directory` with tls.crt and tls.key for --metrics-secure (default: a certificate that the process signs itself)")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress, "`address` that serves /healthz and /readyz")
 	fs.Float64Var(&o.KubeAPIQPS, "kube-api-qps", o.KubeAPIQPS, "requests a second to the API server, at most")
-	fs.IntVar(&o.KubeAPIBurst, "kube-api-burst", o.KubeAPIBurst, "requests at once to the API server, at most")
+	fs.IntVar(&o.KubeAPIBurst, "kube-api-burst", o.KubeAPIBurst, "requests at once to the API server after a quiet time, at most")
 	fs.IntVar(&o.ConcurrentReconciles, "concurrent-reconciles", o.ConcurrentReconciles, "how many Services are worked on at the same time")
 	fs.DurationVar(&o.DefaultMinReadyDuration, "default-min-ready-duration", o.DefaultMinReadyDuration,
 		"how long a pod must have been Ready before it may be made leader, for Services that do not say")

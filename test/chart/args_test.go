@@ -29,7 +29,7 @@ func argumentList(differing map[string]string) []string {
 		{"--metrics-cert-dir", ""},
 		{"--health-probe-bind-address", ":8081"},
 		{"--kube-api-qps", "500"},
-		{"--kube-api-burst", "1000"},
+		{"--kube-api-burst", "10000"},
 		{"--concurrent-reconciles", "10"},
 		{"--default-min-ready-duration", "0s"},
 		{"--log-level", "info"},
