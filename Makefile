@@ -137,6 +137,7 @@ RACE = $(shell command -v "$$(go env CC)" >/dev/null && echo -race)
 test-unit: ## Unit tests, with the race detector.
 	@[[ -n "$(RACE)" ]] || echo "no C compiler: testing without the race detector (Debian: apt-get install gcc libc6-dev)"
 	go test $(RACE) ./src/... ./test/demo/... ./test/e2e/harness/... ./test/traffic/...
+	$(GO_TEST) ./test/bench/...
 	cd ci/tools && $(GO_TEST) ./...
 	cd ci/cluster/node && $(GO_TEST) ./podnet
 
@@ -174,8 +175,8 @@ e2e: bin/helm $(if $(filter kind,$(CLUSTER)),bin/kind bin/image) ## The failure 
 	@test/e2e/e2e.sh '$(ROW)'
 
 .PHONY: failover-report
-failover-report: ## Write the table of docs/failover.md, and draw its picture, from what make e2e measured.
-	go run ./test/e2e/report .cluster/e2e-results.jsonl docs/failover.md docs/images/failover.svg
+failover-report: ## Write the tables of docs/failover.md and README.md, and draw the picture, from what make e2e measured.
+	go run ./test/e2e/report .cluster/e2e-results.jsonl docs/failover.md docs/images/failover.svg README.md
 
 # Values files of ct-install, without -values.yaml, with commas between them; empty: all.
 VALUES ?=
@@ -214,6 +215,10 @@ dashboard-picture: build bin/helm bin/promtool bin/prometheus ## Draw docs/image
 .PHONY: bench
 bench: ## Measure against the physical limit and the EndpointSlice controller; ROW=serial for one row (bin/bench -help lists them).
 	@test/bench/bench.sh $(if $(ROW),-row $(ROW))
+
+.PHONY: bench-report
+bench-report: ## Write the tables of docs/performance.md, and draw its picture, from the newest full run of each row of make bench.
+	go run ./test/bench page .cluster/bench docs/performance.md docs/images/performance.svg
 
 .PHONY: bench-quick
 bench-quick: ## The same with small sizes and few samples, to see that everything works.

@@ -67,6 +67,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "bare" {
 		return runBare(ctx, args[1:])
 	}
+	if len(args) > 0 && args[0] == "page" {
+		return runPage(args[1:])
+	}
 	o, err := parse(args)
 	if err != nil {
 		return err
