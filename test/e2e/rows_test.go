@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -127,12 +128,13 @@ func leaderOutOfMemory(r *row) {
 		}
 		status := pod.Status.ContainerStatuses[0]
 		for _, ended := range []*corev1.ContainerStateTerminated{status.LastTerminationState.Terminated, status.State.Terminated} {
-			if ended != nil && ended.Reason == "OOMKilled" {
+			// Where containerd hears of the exit before it hears why, the reason stays "Error".
+			if ended != nil && (ended.Reason == "OOMKilled" || ended.ExitCode == 128+int32(syscall.SIGKILL)) {
 				return true
 			}
 		}
 		return false
-	}, 30*time.Second, 200*time.Millisecond, "the kubelet says that the leader was out of memory")
+	}, 30*time.Second, 200*time.Millisecond, "the kubelet says that the leader was killed")
 	r.pause(3 * time.Second)
 	r.recovered()
 }
