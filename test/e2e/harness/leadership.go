@@ -40,13 +40,14 @@ type PodChange struct {
 	At   time.Time
 	Pod  string
 	UID  types.UID
-	What string // PodTerminating or PodGone
+	What string // PodTerminating, PodGone or PodNotReady
 }
 
 // What happens to pods.
 const (
 	PodTerminating = "terminating" // has a deletionTimestamp: the API server knows that it goes
 	PodGone        = "gone"
+	PodNotReady    = "not ready" // and was before
 )
 
 // Recorder records who leads, and which pods of a namespace go, from a watch of the API server.
@@ -55,6 +56,7 @@ type Recorder struct {
 	leaderships []Leadership
 	pods        []PodChange
 	terminating map[types.UID]bool
+	ready       map[types.UID]bool
 }
 
 // Record starts a recording for the leader Service called leaderService, which ends with ctx.
@@ -64,7 +66,7 @@ func Record(ctx context.Context, client kubernetes.Interface, namespace, leaderS
 
 // RecordSlices starts a recording of all slices that a label selector selects.
 func RecordSlices(ctx context.Context, client kubernetes.Interface, namespace, selector string) (*Recorder, error) {
-	r := &Recorder{terminating: map[types.UID]bool{}}
+	r := &Recorder{terminating: map[types.UID]bool{}, ready: map[types.UID]bool{}}
 	// Two factories, as the label selector is the slices' alone.
 	ofSlices := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(namespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
@@ -120,12 +122,19 @@ func isTrue(condition *bool) bool { return condition == nil || *condition }
 func (r *Recorder) podChanged(object any) {
 	now := time.Now()
 	pod, ok := object.(*corev1.Pod)
-	if !ok || pod.DeletionTimestamp.IsZero() {
+	if !ok {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.terminating[pod.UID] {
+	ready := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+	if r.ready[pod.UID] && !ready {
+		r.pods = append(r.pods, PodChange{At: now, Pod: pod.Name, UID: pod.UID, What: PodNotReady})
+	}
+	r.ready[pod.UID] = ready
+	if !pod.DeletionTimestamp.IsZero() && !r.terminating[pod.UID] {
 		r.terminating[pod.UID] = true
 		r.pods = append(r.pods, PodChange{At: now, Pod: pod.Name, UID: pod.UID, What: PodTerminating})
 	}
