@@ -261,7 +261,7 @@ func (n newest) picture() string {
 
 func (b bar) says(unit string) string {
 	say := func(v float64) string {
-		if unit == "ms" && v >= 10000 {
+		if unit == "ms" && v >= 1000 {
 			return fmt.Sprintf("%.1f s", time.Duration(v*float64(time.Millisecond)).Seconds())
 		}
 		if v < 10 {

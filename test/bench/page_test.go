@@ -68,7 +68,7 @@ func TestPageTellsOfTheNewestFullRun(t *testing.T) {
 	}
 	assert.Contains(t, string(drawing), `<rect x="230" y="70" width="210.0" height="16" fill="#4477aa"/>`, "3 of 8")
 	assert.Contains(t, string(drawing), "3.0 ms, 8.0 ms")
-	assert.Contains(t, string(drawing), "5000 ms, 20.0 s")
+	assert.Contains(t, string(drawing), "5.0 s, 20.0 s")
 	assert.Contains(t, string(drawing), "50 MB")
 	assert.NotContains(t, string(drawing), "leaders fail at once", "a row that was not run")
 }
