@@ -167,6 +167,9 @@ func (j *judge) slice(r *request, before, after *discoveryv1.EndpointSlice) {
 	if is.epoch > top.epoch && is.leader != "" {
 		j.newTerm(r, after, top, is)
 	}
+	if is.leader == "" { // in a family in which it has no address, a leader is named by annotation
+		is.leader = after.Annotations[api.AnnotationLeaderPodUID]
+	}
 	if is.leader != "" {
 		j.record(owner, is, content(after))
 	}
