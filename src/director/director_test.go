@@ -28,8 +28,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/election"
 	"github.com/kube-zen/zen-lead/src/informers"
 	"github.com/kube-zen/zen-lead/src/metrics"
+	"github.com/kube-zen/zen-lead/src/routing"
 )
 
 var (
@@ -664,4 +666,32 @@ func TestFailoverDurationIsObservedAfterTheWrite(t *testing.T) {
 	w.fail = func(string, client.Object) error { return nil }
 	w.mustReconcile(t)
 	assert.EqualValues(t, 1, count())
+}
+
+// The first cause is told at once, another only once it has lasted: after a scaling to zero, that no pod is left.
+func TestLeaderlessIsToldAgainWhenTheCauseChanges(t *testing.T) {
+	w := newWorld(t)
+	plan := func(after time.Duration, leader types.UID, counts map[string]int) *plan {
+		return &plan{name: "web-leader", now: noon.Add(after), observed: &observed{source: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web"}}},
+			before: routing.Leadership{Epoch: 1}, after: routing.Leadership{Epoch: 1, UID: leader}, decision: election.Decision{Counts: counts}}
+	}
+	led, none := change{before: routing.Leadership{UID: "a", Epoch: 1}}, change{before: routing.Leadership{Epoch: 1}}
+	terminating := map[string]int{string(election.Terminating): 3}
+
+	assert.Zero(t, w.announcements.leaderless(plan(0, "", terminating), led))
+	assert.Equal(t, []string{"Warning NoLeader Service web-leader has no endpoint: none of 3 pods can lead: 3 terminating"}, w.said())
+	assert.Zero(t, w.announcements.leaderless(plan(time.Second, "", map[string]int{string(election.Terminating): 1}), none), "the same cause")
+	assert.Equal(t, 5*time.Second, w.announcements.leaderless(plan(2*time.Second, "", nil), none))
+	assert.Equal(t, time.Second, w.announcements.leaderless(plan(6*time.Second, "", nil), none))
+	assert.Empty(t, w.said(), "it may pass")
+	assert.Zero(t, w.announcements.leaderless(plan(7*time.Second, "", nil), none))
+	assert.Equal(t, []string{"Warning NoLeader Service web-leader has no endpoint: its selector matches no pod"}, w.said())
+	assert.Zero(t, w.announcements.leaderless(plan(time.Hour, "", nil), none))
+	assert.Empty(t, w.said(), "once")
+
+	assert.Equal(t, 5*time.Second, w.announcements.leaderless(plan(time.Hour, "", terminating), none))
+	assert.Zero(t, w.announcements.leaderless(plan(time.Hour+time.Second, "", nil), none), "it was so for a moment")
+	assert.Zero(t, w.announcements.leaderless(plan(2*time.Hour, "b", nil), none), "somebody leads")
+	assert.Zero(t, w.announcements.leaderless(plan(3*time.Hour, "", terminating), none), "a process that has just begun tells nothing anew")
+	assert.Empty(t, w.said())
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,10 +48,21 @@ const maxNote = 1024
 type announcements struct {
 	recorder events.EventRecorder
 
-	mu   sync.Mutex
-	said map[types.NamespacedName]map[string]string
-	owed map[types.NamespacedName]change
+	mu        sync.Mutex
+	said      map[types.NamespacedName]map[string]string
+	owed      map[types.NamespacedName]change
+	shortages map[types.NamespacedName]shortageTold
 }
+
+// shortageTold is what users were told about why nobody leads, and another cause that is true since then.
+type shortageTold struct {
+	cause, next string
+	since       time.Time
+}
+
+// persists is how long another cause for nobody leading must last before users are told: while pods come and go, one
+// follows the other within seconds.
+const persists = 5 * time.Second
 
 // change is a change of leadership that users have not been told of, because a write failed that belongs to it.
 type change struct {
@@ -63,6 +75,8 @@ func newAnnouncements(recorder events.EventRecorder) *announcements {
 		recorder: recorder,
 		said:     make(map[types.NamespacedName]map[string]string),
 		owed:     make(map[types.NamespacedName]change),
+
+		shortages: make(map[types.NamespacedName]shortageTold),
 	}
 }
 
@@ -136,6 +150,7 @@ func (a *announcements) forget(key types.NamespacedName) {
 	defer a.mu.Unlock()
 	delete(a.said, key)
 	delete(a.owed, key)
+	delete(a.shortages, key)
 }
 
 // released says that the leader Service was removed on request.
@@ -161,11 +176,39 @@ func (a *announcements) leadership(p *plan, c change) {
 	case moved && after.UID != "":
 		a.say(p.source, leader, corev1.EventTypeNormal, eventChanged, actionOf(c.reason),
 			fmt.Sprintf("leader moved from pod %s to pod %s, because %s", before.PodName, after.PodName, because(c.reason)))
-	case after.UID == "" && (before.UID != "" || p.first()):
-		action, why := shortage(p.decision)
-		a.say(p.source, nil, corev1.EventTypeWarning, eventNoLeader, action,
-			fmt.Sprintf("Service %s has no endpoint: %s", p.name, why))
 	}
+}
+
+// leaderless announces why nobody leads: at once when that begins, and once more when another cause has lasted. It returns
+// how long until that has to be looked at, 0 if there is nothing to wait for. After a restart, the cause that is found
+// counts as told.
+func (a *announcements) leaderless(p *plan, c change) (wait time.Duration) {
+	key := client.ObjectKeyFromObject(p.source)
+	a.mu.Lock()
+	told, known := a.shortages[key]
+	if p.after.UID != "" {
+		delete(a.shortages, key)
+		a.mu.Unlock()
+		return 0
+	}
+	cause, why := shortage(p.decision)
+	tell := c.before.UID != "" || p.first()
+	switch {
+	case tell || !known || cause == told.cause:
+		told = shortageTold{cause: cause}
+	case cause != told.next:
+		told.next, told.since, wait = cause, p.now, persists
+	case p.now.Sub(told.since) < persists:
+		wait = persists - p.now.Sub(told.since)
+	default:
+		told, tell = shortageTold{cause: cause}, true
+	}
+	a.shortages[key] = told
+	a.mu.Unlock()
+	if tell {
+		a.say(p.source, nil, corev1.EventTypeWarning, eventNoLeader, cause, fmt.Sprintf("Service %s has no endpoint: %s", p.name, why))
+	}
+	return wait
 }
 
 // first tells whether this was the first look at the Service ever.

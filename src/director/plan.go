@@ -42,6 +42,8 @@ type plan struct {
 	oldSlices []sliceChange
 	// unfinished is set once slices were written and the rest is left for the next pass.
 	unfinished bool
+	// retell is how long until users may have to be told why nobody leads, 0 if not.
+	retell time.Duration
 }
 
 // sliceChange is a leader slice as it is, nil if there is none, and as it is to be.
@@ -206,7 +208,7 @@ func (p *plan) result(unseen time.Duration) reconcile.Result {
 	if p.unfinished {
 		return reconcile.Result{RequeueAfter: restDelay, Priority: ptr.To(restPriority)}
 	}
-	wait := election.Shorter(p.decision.Recheck, unseen)
+	wait := election.Shorter(election.Shorter(p.decision.Recheck, unseen), p.retell)
 	if p.sliceTaken() {
 		wait = election.Shorter(wait, takenRetry)
 	}

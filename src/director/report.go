@@ -17,6 +17,10 @@ func (r *ServiceDirectorReconciler) report(ctx context.Context, p *plan) {
 	}
 	c := r.announcements.settle(key, p.change())
 	r.announcements.leadership(p, c)
+	p.retell = r.announcements.leaderless(p, c)
+	if _, why := shortage(p.decision); p.after.UID == "" && c.before.UID != "" {
+		log.FromContext(ctx).Info("nobody leads", "leaderService", p.name, "previous", c.before.PodName, "cause", why, "epoch", p.after.Epoch)
+	}
 	if c.before.Epoch == p.after.Epoch {
 		return
 	}
