@@ -60,6 +60,7 @@ func TestSixTasks(t *testing.T) {
 
 	gone := s.run(section(t, "docs/troubleshooting.md", "Rehearse it")) // 5 diagnose a leaderless Service
 	assert.Contains(t, gone, "Service my-app-leader has no endpoint: ")
+	assert.Contains(t, gone, "its selector matches no pod")
 	assert.Regexp(t, `(?m)^my-app-leader-ipv4 +<none>$`, gone)
 	s.eventually(`kubectl get events --field-selector reason=LeaderElected --output custom-columns=M:.message | grep -q "after a time without a leader"`)
 

@@ -1,35 +1,28 @@
-// Command report writes what `make e2e` measured into docs/failover.md, and draws its picture.
+// Command report writes what `make e2e` measured into docs/failover.md, draws its picture, and writes the table of the
+// README.
 //
-//	report .cluster/e2e-results.jsonl docs/failover.md docs/images/failover.svg
+//	report .cluster/e2e-results.jsonl docs/failover.md docs/images/failover.svg README.md
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/kube-zen/zen-lead/test/e2e/harness/page"
 )
 
-// What is measured stands between these lines; what is around them is written by hand.
-const (
-	begin = "<!-- begin of what make failover-report writes -->\n"
-	end   = "<!-- end of what make failover-report writes -->\n"
-)
-
 func main() {
-	if len(os.Args) != 4 {
-		_, _ = fmt.Fprintln(os.Stderr, "usage: report RESULTS PAGE PICTURE")
+	if len(os.Args) != 5 {
+		_, _ = fmt.Fprintln(os.Stderr, "usage: report RESULTS PAGE PICTURE README")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
 }
 
-func run(results, document, picture string) error {
+func run(results, document, picture, readme string) error {
 	file, err := os.Open(results)
 	if err != nil {
 		return fmt.Errorf("failed to read the results: %w; make e2e writes them", err)
@@ -39,21 +32,32 @@ func run(results, document, picture string) error {
 	if err != nil {
 		return err
 	}
+	table := page.Table(rows)
+	if err := replace(document, "\n"+page.How(rows)+"\n"+table+"\nMeasured besides:\n\n"+page.Notes(rows)+"\n"); err != nil {
+		return err
+	}
+	if err := os.WriteFile(picture, []byte(page.Picture(rows)), 0o644); err != nil {
+		return fmt.Errorf("failed to write %s: %w", picture, err)
+	}
+	summary, err := page.Summary(table)
+	if err != nil {
+		return err
+	}
+	return replace(readme, summary)
+}
+
+// replace writes what is measured into the place that a document has for it; what is around it is written by hand.
+func replace(document, measured string) error {
 	text, err := os.ReadFile(document)
 	if err != nil {
 		return fmt.Errorf("failed to read %s: %w", document, err)
 	}
-	before, rest, found := strings.Cut(string(text), begin)
-	_, after, foundEnd := strings.Cut(rest, end)
-	if !found || !foundEnd {
-		return errors.New("failed to find the lines in " + document + " that the results stand between")
+	changed, err := page.Replace(string(text), measured)
+	if err != nil {
+		return fmt.Errorf("failed to write into %s: %w", document, err)
 	}
-	measured := "\n" + page.How(rows) + "\n" + page.Table(rows) + "\nMeasured besides:\n\n" + page.Notes(rows) + "\n"
-	if err := os.WriteFile(document, []byte(before+begin+measured+end+after), 0o644); err != nil {
+	if err := os.WriteFile(document, []byte(changed), 0o644); err != nil {
 		return fmt.Errorf("failed to write %s: %w", document, err)
-	}
-	if err := os.WriteFile(picture, []byte(page.Picture(rows)), 0o644); err != nil {
-		return fmt.Errorf("failed to write %s: %w", picture, err)
 	}
 	return nil
 }

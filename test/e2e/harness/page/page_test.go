@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +59,52 @@ func TestTableTellsOfEveryRun(t *testing.T) {
 	assert.Equal(t, "2 rows in 2 runs of `make e2e`, 2026-01-02 03:04 to 04:04 UTC: 1 of 3 results green. IP families: ipv4. Load average when a row began: 1.5 to 4.0.\n", How(rows))
 	_, err := Read(strings.NewReader("no JSON\n"))
 	assert.ErrorContains(t, err, "line 1")
+}
+
+// The README says of each failure what the page says: neither is written by hand.
+func TestTheReadmeSaysWhatThePageSays(t *testing.T) {
+	root := filepath.Join("..", "..", "..", "..")
+	page, err := os.ReadFile(filepath.Join(root, "docs", "failover.md"))
+	require.NoError(t, err)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	want, err := Summary(string(page))
+	require.NoError(t, err)
+	got, found := Measured(string(readme))
+	require.True(t, found)
+	assert.Equal(t, want, got, "run make failover-report")
+}
+
+func TestSummary(t *testing.T) {
+	var b strings.Builder
+	for _, l := range summarised() {
+		for i, row := range l.rows {
+			fmt.Fprintf(&b, "| %s | 0 of 9, %d of 2000 | %d ms, over 12.4 s | - | 1 | - | %s | 1 of 1 |\n", row, 1000+i, 300+i, map[bool]string{true: "3 of 7", false: "-"}[l.took == ""])
+		}
+	}
+	got, err := Summary(b.String())
+	require.NoError(t, err)
+	lines := strings.Split(got, "\n")
+	assert.Equal(t, "| deleted, evicted, drained, rolled | 0 to 1,004 | 0.3 to 12 s |  | 3 failed (deleted) |", lines[2])
+	assert.Equal(t, "| its node lost power | 0 to 1,000 | 0.3 to 12 s | Kubernetes gives a silent node up after 50 s | not measured |", lines[5])
+	assert.Equal(t, "| the active controller was killed, then the leader deleted | 0 to 1,000 | 0.3 to 12 s | the controllers' Lease (6 s) must run out | has no controller |", lines[6])
+	for said, broken := range map[string]string{
+		"row 2-leader-crashes":       strings.ReplaceAll(b.String(), "| 2-leader-crashes", "| 2-leader-crashed"),
+		"\"many\"":                   strings.ReplaceAll(b.String(), "0 of 9", "many"),
+		"rows 6-node-powered-off":    strings.ReplaceAll(b.String(), "6-node-powered-off | 0 of 9, 1000 of 2000", "6-node-powered-off | -"),
+		"\"300 feet\" of row 6-node": strings.ReplaceAll(b.String(), "6-node-powered-off | 0 of 9, 1000 of 2000 | 300 ms", "6-node-powered-off | - | 300 feet"),
+	} {
+		_, err := Summary(broken)
+		assert.ErrorContains(t, err, said)
+	}
+}
+
+func TestReplace(t *testing.T) {
+	changed, err := Replace("a\n"+begin+"old\n"+end+"b\n", "new\n")
+	require.NoError(t, err)
+	assert.Equal(t, "a\n"+begin+"new\n"+end+"b\n", changed)
+	_, err = Replace("a\n"+begin, "new\n")
+	assert.Error(t, err)
 }
 
 func TestPictureIsDrawnFromTheResults(t *testing.T) {
