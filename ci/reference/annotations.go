@@ -82,7 +82,7 @@ func eventMeanings() map[string]string {
 		"LeaderElected":            "Normal. A pod leads: the first, or after a time without a leader.",
 		"LeaderChanged":            "Normal. The leader moved; the message says why.",
 		"LeaderServing":            "Normal. A terminating pod gets the traffic because no other can lead.",
-		"NoLeader":                 "Warning. The leader Service has no endpoint; the message counts the pods by what keeps them. Once more when another cause has lasted for 5 s.",
+		"NoLeader":                 "Warning. The leader Service has no endpoint; the message counts the pods by what keeps them. Again when another cause has lasted for 5 s.",
 		"LeaderServiceRemoved":     "Normal. The Service was opted out.",
 		"InvalidAnnotation":        "Warning. An annotation does not parse; the message names it, its value, what would be valid and what is used instead.",
 		"UnsupportedService":       "Warning. No selector, or of type ExternalName.",

@@ -694,4 +694,9 @@ func TestLeaderlessIsToldAgainWhenTheCauseChanges(t *testing.T) {
 	assert.Zero(t, w.announcements.leaderless(plan(2*time.Hour, "b", nil), none), "somebody leads")
 	assert.Zero(t, w.announcements.leaderless(plan(3*time.Hour, "", terminating), none), "a process that has just begun tells nothing anew")
 	assert.Empty(t, w.said())
+
+	w.announcements.leaderlessUntold(types.NamespacedName{Namespace: "ns", Name: "web"})
+	assert.Equal(t, 5*time.Second, w.announcements.leaderless(plan(4*time.Hour, "", terminating), none), "after a refusal, the cause is news")
+	assert.Zero(t, w.announcements.leaderless(plan(4*time.Hour+5*time.Second, "", terminating), none))
+	assert.Len(t, w.said(), 1)
 }

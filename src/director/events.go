@@ -179,7 +179,15 @@ func (a *announcements) leadership(p *plan, c change) {
 	}
 }
 
-// leaderless announces why nobody leads: at once when that begins, and once more when another cause has lasted. It returns
+// leaderlessUntold notes that nothing is routed for a reason that users were told as a problem. If nobody leads when that
+// is repaired, why is news, once it has lasted.
+func (a *announcements) leaderlessUntold(key types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.shortages[key] = shortageTold{}
+}
+
+// leaderless announces why nobody leads: at once when that begins, and again when another cause has lasted. It returns
 // how long until that has to be looked at, 0 if there is nothing to wait for. After a restart, the cause that is found
 // counts as told.
 func (a *announcements) leaderless(p *plan, c change) (wait time.Duration) {

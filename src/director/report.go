@@ -13,12 +13,14 @@ func (r *ServiceDirectorReconciler) report(ctx context.Context, p *plan) {
 	r.Metrics.Observe(key, p.status())
 	r.announcements.problems(p.source, p.problems)
 	if p.silent() {
+		r.announcements.leaderlessUntold(key)
 		return
 	}
 	c := r.announcements.settle(key, p.change())
 	r.announcements.leadership(p, c)
 	p.retell = r.announcements.leaderless(p, c)
-	if _, why := shortage(p.decision); p.after.UID == "" && c.before.UID != "" {
+	if p.after.UID == "" && c.before.UID != "" {
+		_, why := shortage(p.decision)
 		log.FromContext(ctx).Info("nobody leads", "leaderService", p.name, "previous", c.before.PodName, "cause", why, "epoch", p.after.Epoch)
 	}
 	if c.before.Epoch == p.after.Epoch {

@@ -44,8 +44,8 @@ type Options struct {
 
 	// KubeAPIQPS and KubeAPIBurst bound the requests that the process sends to the API server, in requests a second and
 	// in requests that may come at once after a quiet time. The default of the latter is what the failover of 5,000 Services
-	// at once takes, a slice and a mirror each, so that none of them waits; what goes on without end, as only a bug would,
-	// is held to the former. Renewing the Lease and recording Events are not counted.
+	// of one IP family at once takes, a slice and a mirror each, so that none of them waits; what goes on without end, as
+	// only a bug would, is held to the former. Renewing the Lease and recording Events are not counted.
 	KubeAPIQPS   float64
 	KubeAPIBurst int
 	// ConcurrentReconciles is how many Services are worked on at the same time.

@@ -85,10 +85,12 @@ func run(ctx context.Context, args []string) error {
 		begun := time.Now()
 		load := loadAverage()
 		err := b.withPlane(ctx, r.run)
-		b.report.Rows = append(b.report.Rows, rowRun{Row: r.name, Seconds: time.Since(begun).Seconds(), LoadBefore: load, LoadAfter: loadAverage()})
+		run := rowRun{Row: r.name, Seconds: time.Since(begun).Seconds(), LoadBefore: load, LoadAfter: loadAverage()}
 		if err != nil {
+			run.Failed = err.Error()
 			failed = errors.Join(failed, fmt.Errorf("row %s: %w", r.name, err))
 		}
+		b.report.Rows = append(b.report.Rows, run)
 		if ctx.Err() != nil {
 			break
 		}

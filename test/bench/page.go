@@ -64,9 +64,9 @@ func readNewest(dir string) (newest, error) {
 		if err := json.Unmarshal(text, &r); err != nil {
 			return nil, fmt.Errorf("failed to read %s: %w", path, err)
 		}
-		for _, c := range r.Checks {
-			if !r.Quick {
-				n[c.Row] = &r
+		for _, run := range r.Rows {
+			if !r.Quick && run.Failed == "" {
+				n[run.Row] = &r
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// results is a directory with two full runs, of which the second has one row, and a quick one.
+// results is a directory with two full runs, of which the second has one row, a quick one, and one that broke off.
 func results(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,7 +32,9 @@ func results(t *testing.T) string {
 	replica := run("replica", 1, true)
 	old.Rows, old.Checks, old.Series = append(old.Rows, replica.Rows...), append(old.Checks, replica.Checks...), append(old.Series, replica.Series...)
 	quick.Quick = true
-	for i, r := range []*report{old, later, quick} {
+	broken := run("serial", 0, false)
+	broken.Rows[0].Failed = "the machine stood still"
+	for i, r := range []*report{old, later, quick, broken} {
 		r.Time = at.Add(time.Duration(i) * time.Hour)
 		require.NoError(t, r.save(dir))
 	}

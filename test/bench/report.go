@@ -32,6 +32,8 @@ type rowRun struct {
 	Seconds    float64 `json:"seconds"`
 	LoadBefore string  `json:"loadBefore"`
 	LoadAfter  string  `json:"loadAfter"`
+	// Failed is why the row broke off, empty if it did not.
+	Failed string `json:"failed,omitempty"`
 }
 
 // check is a bar, and whether it was reached.

@@ -72,12 +72,13 @@ func helmTest(r *row) {
 	test := func(timeout string) (string, error) {
 		return r.command(r.ctx, "helm", "test", release, "--namespace", r.namespace, "--timeout", timeout)
 	}
-	// Its client comes before its server is Ready, fails, and is restarted by the kubelet after 10 s, then 20 s more.
+	// Its client comes before its server is Ready, fails, and is restarted by the kubelet after 10 s, then 20 s more: where
+	// it could succeed, a minute would do.
 	out, err := test("2m")
 	require.NoError(r, err, out)
 	r.kubectl("delete", "services", "--selector", "app.kubernetes.io/managed-by=zen-lead")
 	r.kubectl("scale", "deployment", release, "--replicas", "0")
 	r.kubectl("wait", "pod", "--selector", "app.kubernetes.io/name=zen-lead,app.kubernetes.io/instance="+release, "--for", "delete", "--timeout", "1m")
-	out, err = test("20s")
+	out, err = test("1m")
 	assert.Error(r, err, "helm test without a controller: %s", out)
 }

@@ -120,6 +120,13 @@ func TestRecorder(t *testing.T) {
 	}
 	assert.Equal(t, []string{"a", " not ready", "b not ready", "b"}, states, "every state, in order")
 
+	for _, ready := range []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionFalse, corev1.ConditionTrue} {
+		old.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+		_, err = cluster.CoreV1().Pods("ns").Update(ctx, old, metav1.UpdateOptions{})
+		require.NoError(t, err)
+	}
+	_, err = recorder.WaitForPod(ctx, old.UID, PodNotReady)
+	require.NoError(t, err)
 	dying := old.DeepCopy()
 	dying.DeletionTimestamp = &metav1.Time{Time: time.Now()}
 	for range 2 {
@@ -132,7 +139,7 @@ func TestRecorder(t *testing.T) {
 	gone, err := recorder.WaitForPod(ctx, old.UID, PodGone)
 	require.NoError(t, err)
 	assert.False(t, gone.Before(terminating))
-	assert.Len(t, recorder.Pods(), 2, "each event once")
+	assert.Len(t, recorder.Pods(), 3, "each event once")
 
 	expired, stop := context.WithCancel(ctx)
 	stop()
