@@ -155,7 +155,7 @@ SEED := $(shell date +%s)
 endif
 
 .PHONY: soak
-soak: ## The same for longer, and kill -9 under churn on a real API server: SOAK_HISTORIES, SOAK_SECONDS, SEED.
+soak: bin/helm ## The same for longer, and kill -9 under churn on a real API server: SOAK_HISTORIES, SOAK_SECONDS, SEED.
 	@echo "SEED=$(SEED)"
 	$(GO_TEST) -timeout 0 -v ./test/simulation -run 'TestHistories|TestRollouts' -rapid.checks=$(SOAK_HISTORIES) -rapid.seed=$(SEED)
 	@assets="$$(ci/envtest.sh)" && KUBEBUILDER_ASSETS="$$assets" ZEN_LEAD_KILL_DURATION=$(SOAK_SECONDS)s ZEN_LEAD_KILL_SEED=$(SEED) \

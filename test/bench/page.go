@@ -65,7 +65,8 @@ func readNewest(dir string) (newest, error) {
 			return nil, fmt.Errorf("failed to read %s: %w", path, err)
 		}
 		for _, run := range r.Rows {
-			if !r.Quick && run.Failed == "" {
+			measured := slices.ContainsFunc(r.Checks, func(c check) bool { return c.Row == run.Row })
+			if !r.Quick && run.Failed == "" && measured {
 				n[run.Row] = &r
 			}
 		}
