@@ -31,5 +31,5 @@ script=$(blocks "$1")
 kubectl delete namespaces --selector app.kubernetes.io/part-of=zen-lead-demo --timeout 2m
 bash -euxo pipefail -c "$script" 2>&1 | tee "$OUTPUT"
 check_answer "$1"
-kubectl delete namespace zen-lead-system --timeout 2m
+kubectl delete namespace zen-lead-system --ignore-not-found --timeout 2m
 say "the commands of $1 work"

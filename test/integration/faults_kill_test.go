@@ -76,8 +76,8 @@ func TestFaults_KilledAtRandom(t *testing.T) {
 	w.Never(time.Second, "anything to be written once all is quiet", func() bool {
 		return len(process.Proxy.Requests.Since(mark).Writes()) > 0
 	})
-	t.Logf("seed %d: %d kills, %d steps, %d states of the slice; at peace %s after the last", seed, kills, steps,
-		len(w.Invariants.History("web-leader-ipv4")), time.Since(begin).Round(time.Millisecond))
+	t.Logf("seed %d: %d kills, %d steps, %d states of the slice; %d terms went with the only object that told of them; at peace %s after the last",
+		seed, kills, steps, len(w.Invariants.History("web-leader-ipv4")), w.Invariants.Lost(), time.Since(begin).Round(time.Millisecond))
 }
 
 // freeLease takes the Lease from a process that is dead for certain: nobody has to wait for its end.

@@ -37,6 +37,8 @@ type Invariants struct {
 	history    []Observation
 	last       map[string]*discoveryv1.EndpointSlice
 	epochs     map[string]int64
+	copies     map[types.UID]int64 // the epoch that the leader Service of a source tells
+	lost       int                 // terms that only the deleted slice told of
 	terms      map[string]Observation
 	violations []string
 	// userEdits is true for tests that spoil our objects themselves: what they write is not the controller's fault.
@@ -44,7 +46,7 @@ type Invariants struct {
 }
 
 func newInvariants() *Invariants {
-	return &Invariants{last: map[string]*discoveryv1.EndpointSlice{}, epochs: map[string]int64{}, terms: map[string]Observation{}}
+	return &Invariants{last: map[string]*discoveryv1.EndpointSlice{}, epochs: map[string]int64{}, copies: map[types.UID]int64{}, terms: map[string]Observation{}}
 }
 
 // start returns once the watches are open. They end with ctx.
@@ -83,6 +85,7 @@ func (i *Invariants) violate(format string, args ...any) {
 func (i *Invariants) slice(event watch.EventType, slice *discoveryv1.EndpointSlice) {
 	if event == watch.Deleted {
 		delete(i.last, slice.Name)
+		i.forgetLost(slice)
 		return
 	}
 	if event != watch.Added && event != watch.Modified {
@@ -128,10 +131,7 @@ func (i *Invariants) endpoint(slice string, endpoint discoveryv1.Endpoint) {
 
 // epoch checks that the term grows with each change of leader, stays for as long as one leads, and never falls.
 func (i *Invariants) epoch(slice, previous *discoveryv1.EndpointSlice, now Observation) {
-	owner := ""
-	if controller := metav1.GetControllerOf(slice); controller != nil {
-		owner = string(controller.UID)
-	}
+	owner := string(ownerUID(slice))
 	key := slice.Name + " of " + owner
 	highest, known := i.epochs[key]
 	switch {
@@ -151,6 +151,37 @@ func (i *Invariants) epoch(slice, previous *discoveryv1.EndpointSlice, now Obser
 	}
 	i.epochs[key] = max(highest, now.Epoch)
 	i.term(slice, owner, now)
+}
+
+// forgetLost lowers what is known of epochs to what the API server still tells after a user has deleted a slice: a term
+// that was written there alone, because the controller was killed before it wrote the other family and the copy, is gone.
+func (i *Invariants) forgetLost(slice *discoveryv1.EndpointSlice) {
+	owner := ownerUID(slice)
+	key := slice.Name + " of " + string(owner)
+	told := i.copies[owner]
+	for _, other := range i.last {
+		if ownerUID(other) == owner {
+			told = max(told, observe(other).Epoch)
+		}
+	}
+	if i.userEdits && told > 0 && told < i.epochs[key] {
+		i.epochs[key] = told
+		i.lost++
+	}
+}
+
+// Lost is how many terms a user has taken with the only object that told of them.
+func (i *Invariants) Lost() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.lost
+}
+
+func ownerUID(object metav1.Object) types.UID {
+	if controller := metav1.GetControllerOf(object); controller != nil {
+		return controller.UID
+	}
+	return ""
 }
 
 // ledOn tells whether the pod that a slice publishes again was published in another IP family all the while: the write
@@ -186,6 +217,7 @@ func (i *Invariants) leaderService(service *corev1.Service) {
 	if metav1.GetControllerOf(service) == nil {
 		return // a user has stripped it; repairing that is another matter
 	}
+	i.copies[ownerUID(service)], _ = strconv.ParseInt(service.Annotations[api.AnnotationEpoch], 10, 64)
 	if len(service.Spec.Selector) > 0 && !i.userEdits {
 		i.violate("leader service %s has the selector %v", service.Name, service.Spec.Selector)
 	}
