@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,9 +57,7 @@ func DesiredSlice(source *corev1.Service, leaderService string, family corev1.IP
 		slice.Ports, _ = resolvePorts(source, leader)
 		slice.Endpoints = []discoveryv1.Endpoint{endpoint(leader, ip, leadership.Ready)}
 	}
-	if current != nil && samePublished(slice.Endpoints, current.Endpoints) {
-		slice.Endpoints = slices.Clone(current.Endpoints)
-	} else {
+	if current == nil || !samePublished(slice.Endpoints, current.Endpoints) {
 		slice.Annotations[corev1.EndpointsLastChangeTriggerTime] = trigger.UTC().Format(time.RFC3339Nano)
 	}
 	return slice
@@ -94,7 +91,7 @@ func SliceChanged(current, desired *discoveryv1.EndpointSlice) bool {
 }
 
 // samePublished tells whether two slices publish the same, whatever version of the pod they were made from: a change of
-// the pod that clients cannot see is no reason to write.
+// the pod that clients cannot see is no reason to write. Then the desired endpoint is left with the version of the current.
 func samePublished(desired, current []discoveryv1.Endpoint) bool {
 	if len(desired) == 0 && len(current) == 0 {
 		return true
@@ -102,10 +99,14 @@ func samePublished(desired, current []discoveryv1.Endpoint) bool {
 	if len(desired) != 1 || len(current) != 1 || current[0].TargetRef == nil {
 		return false
 	}
-	as := desired[0]
-	as.TargetRef = ptr.To(*as.TargetRef)
-	as.TargetRef.ResourceVersion = current[0].TargetRef.ResourceVersion
-	return equality.Semantic.DeepEqual(as, current[0])
+	ref := desired[0].TargetRef
+	version := ref.ResourceVersion
+	ref.ResourceVersion = current[0].TargetRef.ResourceVersion
+	if equality.Semantic.DeepEqual(&desired[0], &current[0]) {
+		return true
+	}
+	ref.ResourceVersion = version
+	return false
 }
 
 // endpoint publishes a pod. All three conditions are set, because consumers read a missing one in different ways:

@@ -44,7 +44,7 @@ func steps(tb testing.TB) []step {
 		{"read leadership", 0, func() { routing.ReadLeadership(slices, services) }},
 		{"reduce 3 pods", 25, func() { routing.Candidates(source, pods) }},
 		{"decide among 3", 5, func() { election.Decide(now, decision.Leader, standing, policy) }},
-		{"render a slice", 52, func() { routing.DesiredSlice(source, "service-1-leader", "IPv4", leadership, pods[0], current, now) }},
+		{"render a slice", 50, func() { routing.DesiredSlice(source, "service-1-leader", "IPv4", leadership, pods[0], current, now) }},
 		{"compare a slice", 6, func() { routing.SliceChanged(current, current) }},
 		{"slim a pod, and copy it before", 5, func() { pod := *full; _, _ = informers.SlimPod(&pod) }},
 	}
