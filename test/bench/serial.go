@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,11 @@ func newArena(ctx context.Context, b *bench, services int, namespaces ...string)
 	f := newFleet()
 	for _, namespace := range namespaces {
 		a.workloads[namespace] = f.make(services, shape{namespace: namespace, prefix: namespace, optedIn: namespace == nsZenLead, pods: 3})
-		if err := b.plane.store.put(ctx, objects(a.workloads[namespace])...); err != nil {
+		made := objects(a.workloads[namespace])
+		if namespace == nsBare {
+			made = append(made, bareObjects(a.workloads[namespace])...)
+		}
+		if err := b.plane.store.put(ctx, made...); err != nil {
 			return nil, err
 		}
 	}
@@ -63,10 +68,10 @@ func newArena(ctx context.Context, b *bench, services int, namespaces ...string)
 	return a, a.settled(ctx)
 }
 
-// startBare gives the bare loop its Services and slices, and starts it.
-func (a *arena) startBare(ctx context.Context) error {
+// bareObjects are the leader Services and slices of the bare loop, which makes none itself.
+func bareObjects(workloads []*workload) []object {
 	var made []object
-	for _, w := range a.workloads[nsBare] {
+	for _, w := range workloads {
 		slice := bareSlice(w.service.Name, w.pods[0])
 		slice.UID, slice.CreationTimestamp = newUID(), metav1.Now()
 		service := w.service.DeepCopy()
@@ -75,9 +80,10 @@ func (a *arena) startBare(ctx context.Context) error {
 		service.Spec.ClusterIP, service.Spec.ClusterIPs = corev1.ClusterIPNone, []string{corev1.ClusterIPNone}
 		made = append(made, service, slice)
 	}
-	if err := a.plane.store.put(ctx, made...); err != nil {
-		return err
-	}
+	return made
+}
+
+func (a *arena) startBare(ctx context.Context) error {
 	bare, err := a.plane.startBare(nsBare)
 	if err != nil {
 		return err
@@ -88,19 +94,31 @@ func (a *arena) startBare(ctx context.Context) error {
 
 // settled returns once all slices of all contenders are complete.
 func (a *arena) settled(ctx context.Context) error {
-	return a.observer.waitForMany(ctx, 5*time.Minute, "all slices to be complete", func() bool {
-		for namespace, workloads := range a.workloads {
-			for _, w := range workloads {
-				if len(a.observer.slices[managed(w)].ready) != len(w.pods) {
-					return false
-				}
-				if namespace != nsAlone && a.observer.leader(led(w)) == "" {
-					return false
-				}
+	var missing []string
+	err := a.observer.waitForMany(ctx, 5*time.Minute, "all slices to be complete", func() bool {
+		missing = a.incomplete()
+		return len(missing) == 0
+	})
+	if err != nil && len(missing) > 0 {
+		err = fmt.Errorf("%w: %d are not, of these the first: %s", err, len(missing), strings.Join(missing[:min(3, len(missing))], "; "))
+	}
+	return err
+}
+
+// incomplete are the slices that are not yet what they should be. The observer is locked.
+func (a *arena) incomplete() []string {
+	var list []string
+	for namespace, workloads := range a.workloads {
+		for _, w := range workloads {
+			if ready := a.observer.slices[managed(w)].ready; len(ready) != len(w.pods) {
+				list = append(list, fmt.Sprintf("%s: %v", managed(w), ready))
+			}
+			if namespace != nsAlone && a.observer.leader(led(w)) == "" {
+				list = append(list, led(w).String())
 			}
 		}
-		return true
-	})
+	}
+	return list
 }
 
 // managed is the slice of the Service itself, led that of its leader Service.
