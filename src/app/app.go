@@ -63,7 +63,8 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	}
 	defer unregister()
 
-	manager, err := newManager(config, o)
+	pods := informers.NewPods()
+	manager, err := newManager(config, o, pods)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	}
 	defer stopEvents()
 	reconciler := director.New(director.Config{
-		Client:    manager.GetClient(),
+		Client:    pods.Client(manager.GetClient()),
 		APIReader: manager.GetAPIReader(),
 		Events:    eventRecorder,
 		Metrics:   recorder,
@@ -94,14 +95,14 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	return nil
 }
 
-func newManager(config *rest.Config, o options.Options) (ctrl.Manager, error) {
+func newManager(config *rest.Config, o options.Options, pods *informers.Pods) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
 	}
 	manager, err := ctrl.NewManager(limited(config, o), ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         informers.CacheOptions(o.Namespaces),
+		Cache:                         informers.CacheOptions(o.Namespaces, pods),
 		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.HealthProbeBindAddress,
 		LeaderElection:                true,
@@ -141,9 +142,12 @@ func newScheme() (*runtime.Scheme, error) {
 }
 
 // limited shares one rate limit among all that the controller sends. Without a limiter of its own, a config gives each
-// kind of object a limit.
+// kind of object a limit. Nothing is compressed: an API server would compress each event of an informer's watch
+// (WatchListCompression, Kubernetes 1.37), which both sides pay for in each failover. Kubernetes' own controllers ask for
+// no compression either.
 func limited(config *rest.Config, o options.Options) *rest.Config {
 	c := rest.CopyConfig(config)
+	c.DisableCompression = true
 	c.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(o.KubeAPIQPS), o.KubeAPIBurst)
 	return c
 }
