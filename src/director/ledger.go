@@ -24,8 +24,15 @@ const trustUnseen = 10 * time.Second
 type ledger struct {
 	clock clock.PassiveClock
 
-	mu      sync.Mutex
-	sources map[types.NamespacedName]map[objectKey]entry
+	mu sync.Mutex
+	// sources has what is known of each source's objects, of which there are two or three: a list of them is a quarter of a map.
+	sources map[types.NamespacedName][]record
+}
+
+// record is what is known of one object.
+type record struct {
+	objectKey
+	entry
 }
 
 // objectKey identifies an object of ours within the namespace of its source.
@@ -47,7 +54,7 @@ type entry struct {
 }
 
 func newLedger(c clock.PassiveClock) *ledger {
-	return &ledger{clock: c, sources: make(map[types.NamespacedName]map[objectKey]entry)}
+	return &ledger{clock: c, sources: make(map[types.NamespacedName][]record)}
 }
 
 // wrote notes an object as the API server returned it from a write.
@@ -59,7 +66,7 @@ func (l *ledger) wrote(source types.NamespacedName, object client.Object) {
 func (l *ledger) right(source types.NamespacedName, object client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if have, ok := l.sources[source][keyOf(object)]; ok && have.resourceVersion == object.GetResourceVersion() {
+	if have, ok := l.find(source, object); ok && have.resourceVersion == object.GetResourceVersion() {
 		return
 	}
 	l.put(source, object, entry{resourceVersion: object.GetResourceVersion()})
@@ -69,7 +76,7 @@ func (l *ledger) right(source types.NamespacedName, object client.Object) {
 func (l *ledger) changedByOthers(source types.NamespacedName, current client.Object) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	have, ok := l.sources[source][keyOf(current)]
+	have, ok := l.find(source, current)
 	return ok && have.resourceVersion != current.GetResourceVersion()
 }
 
@@ -77,7 +84,7 @@ func (l *ledger) changedByOthers(source types.NamespacedName, current client.Obj
 func (l *ledger) agreed(source types.NamespacedName, current client.Object) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	have, ok := l.sources[source][keyOf(current)]
+	have, ok := l.find(source, current)
 	return ok && have.resourceVersion == current.GetResourceVersion()
 }
 
@@ -85,7 +92,7 @@ func (l *ledger) agreed(source types.NamespacedName, current client.Object) bool
 func (l *ledger) known(source types.NamespacedName, object client.Object) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.sources[source][keyOf(object)]
+	_, ok := l.find(source, object)
 	return ok
 }
 
@@ -93,7 +100,7 @@ func (l *ledger) known(source types.NamespacedName, object client.Object) bool {
 func (l *ledger) echo(source types.NamespacedName, object client.Object) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	have, ok := l.sources[source][keyOf(object)]
+	have, ok := l.find(source, object)
 	if !ok || have.resourceVersion != object.GetResourceVersion() {
 		return false
 	}
@@ -106,7 +113,8 @@ func (l *ledger) echo(source types.NamespacedName, object client.Object) bool {
 func (l *ledger) doubt(source types.NamespacedName, object client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.put(source, object, entry{resourceVersion: l.sources[source][keyOf(object)].resourceVersion, doubtful: true})
+	have, _ := l.find(source, object)
+	l.put(source, object, entry{resourceVersion: have.resourceVersion, doubtful: true})
 }
 
 // doubts are the names of the slices of which it is not known whether they were written.
@@ -114,9 +122,9 @@ func (l *ledger) doubts(source types.NamespacedName) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var names []string
-	for key, e := range l.sources[source] {
-		if e.doubtful {
-			names = append(names, key.name)
+	for _, r := range l.sources[source] {
+		if r.doubtful {
+			names = append(names, r.name)
 		}
 	}
 	slices.Sort(names)
@@ -127,12 +135,13 @@ func (l *ledger) doubts(source types.NamespacedName) []string {
 func (l *ledger) lookedUp(source types.NamespacedName, object client.Object, found bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	known := entry{resourceVersion: l.sources[source][keyOf(object)].resourceVersion}
+	have, _ := l.find(source, object)
+	known := entry{resourceVersion: have.resourceVersion}
 	switch {
 	case found:
 		known.ahead, known.written = object, l.clock.Now()
 	case known.resourceVersion == "":
-		delete(l.sources[source], keyOf(object))
+		l.remove(source, object)
 		return
 	}
 	l.put(source, object, known)
@@ -142,7 +151,7 @@ func (l *ledger) lookedUp(source types.NamespacedName, object client.Object, fou
 func (l *ledger) vanished(source types.NamespacedName, object client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if have, ok := l.sources[source][keyOf(object)]; ok {
+	if have, ok := l.find(source, object); ok {
 		l.put(source, object, entry{resourceVersion: have.resourceVersion, doubtful: have.doubtful, missed: have.missed || have.ahead != nil})
 	}
 }
@@ -151,7 +160,7 @@ func (l *ledger) vanished(source types.NamespacedName, object client.Object) {
 func (l *ledger) deleted(source types.NamespacedName, object client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.sources[source], keyOf(object))
+	l.remove(source, object)
 }
 
 // forget drops all that is known about a source's objects.
@@ -167,12 +176,33 @@ func (l *ledger) set(source types.NamespacedName, object client.Object, e entry)
 	l.put(source, object, e)
 }
 
+// find returns what is known of an object; l.mu is held.
+func (l *ledger) find(source types.NamespacedName, object client.Object) (entry, bool) {
+	if i := l.index(source, object); i >= 0 {
+		return l.sources[source][i].entry, true
+	}
+	return entry{}, false
+}
+
 // put stores an entry; l.mu is held.
 func (l *ledger) put(source types.NamespacedName, object client.Object, e entry) {
-	if l.sources[source] == nil {
-		l.sources[source] = make(map[objectKey]entry, 3)
+	if i := l.index(source, object); i >= 0 {
+		l.sources[source][i].entry = e
+		return
 	}
-	l.sources[source][keyOf(object)] = e
+	l.sources[source] = append(l.sources[source], record{objectKey: keyOf(object), entry: e})
+}
+
+// remove drops an entry; l.mu is held.
+func (l *ledger) remove(source types.NamespacedName, object client.Object) {
+	if i := l.index(source, object); i >= 0 {
+		l.sources[source] = slices.Delete(l.sources[source], i, i+1)
+	}
+}
+
+func (l *ledger) index(source types.NamespacedName, object client.Object) int {
+	key := keyOf(object)
+	return slices.IndexFunc(l.sources[source], func(r record) bool { return r.objectKey == key })
 }
 
 // ahead are the objects made for the source that the cache may not show yet. Those of a source of the same name that is
@@ -181,12 +211,12 @@ func (l *ledger) ahead(source types.NamespacedName, uid types.UID) []client.Obje
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var objects []client.Object
-	for _, e := range l.sources[source] {
-		if e.ahead == nil || l.trust(e) <= 0 {
+	for _, r := range l.sources[source] {
+		if r.ahead == nil || l.trust(r.entry) <= 0 {
 			continue
 		}
-		if owner := routing.OwnerService(e.ahead); owner != nil && owner.UID == uid {
-			objects = append(objects, e.ahead)
+		if owner := routing.OwnerService(r.ahead); owner != nil && owner.UID == uid {
+			objects = append(objects, r.ahead)
 		}
 	}
 	return objects
@@ -197,8 +227,8 @@ func (l *ledger) unseen(source types.NamespacedName) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var unseen time.Duration
-	for _, e := range l.sources[source] {
-		if left := l.trust(e); e.ahead != nil && left > 0 {
+	for _, r := range l.sources[source] {
+		if left := l.trust(r.entry); r.ahead != nil && left > 0 {
 			unseen = election.Shorter(unseen, left)
 		}
 	}
@@ -240,7 +270,7 @@ func older(a, b string) bool {
 func (l *ledger) seen(source types.NamespacedName, object client.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if have, ok := l.sources[source][keyOf(object)]; ok && have.ahead == object {
+	if have, ok := l.find(source, object); ok && have.ahead == object {
 		l.put(source, object, entry{resourceVersion: have.resourceVersion})
 	}
 }

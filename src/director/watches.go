@@ -9,7 +9,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-	endpointsliceutil "k8s.io/endpointslice/util"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -79,8 +78,8 @@ func (r *ServiceDirectorReconciler) AddIndexes(ctx context.Context, indexer clie
 func (r *ServiceDirectorReconciler) podHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
-			pod := e.Object.(*corev1.Pod)
-			for _, key := range r.selecting(ctx, pod.Namespace, pod.Labels) {
+			pod := e.Object.(*informers.Pod)
+			for _, key := range r.selecting(ctx, pod) {
 				r.members.joined(key, pod.Name)
 				if !e.IsInInitialList {
 					r.arrivals.note(key)
@@ -89,13 +88,13 @@ func (r *ServiceDirectorReconciler) podHandler() handler.EventHandler {
 			}
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			before, after := e.ObjectOld.(*corev1.Pod), e.ObjectNew.(*corev1.Pod)
-			if !podChanged(before, after) {
+			before, after := e.ObjectOld.(*informers.Pod), e.ObjectNew.(*informers.Pod)
+			if before.Same(after) {
 				return
 			}
-			keys := r.selecting(ctx, after.Namespace, after.Labels)
-			if !maps.Equal(before.Labels, after.Labels) {
-				keys = append(keys, r.selecting(ctx, before.Namespace, before.Labels)...)
+			keys := r.selecting(ctx, after)
+			if !before.SameLabels(after) {
+				keys = append(keys, r.selecting(ctx, before)...)
 			}
 			for _, key := range keys {
 				r.members.joined(key, after.Name)
@@ -103,8 +102,8 @@ func (r *ServiceDirectorReconciler) podHandler() handler.EventHandler {
 			r.add(q, keys, demoted(before, after))
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			pod := e.Object.(*corev1.Pod)
-			keys := r.selecting(ctx, pod.Namespace, pod.Labels)
+			pod := e.Object.(*informers.Pod)
+			keys := r.selecting(ctx, pod)
 			for _, key := range keys {
 				r.members.left(key, pod.Name)
 			}
@@ -127,18 +126,18 @@ func (r *ServiceDirectorReconciler) add(q queue, keys []types.NamespacedName, ur
 }
 
 // demoted tells whether a pod that may have led before may not any more.
-func demoted(before, after *corev1.Pod) bool {
-	if !endpointsliceutil.IsPodReady(before) {
+func demoted(before, after *informers.Pod) bool {
+	if !before.IsReady() {
 		return false
 	}
-	return !endpointsliceutil.IsPodReady(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
-		before.UID != after.UID || before.Status.Phase != after.Status.Phase || !maps.Equal(before.Labels, after.Labels)
+	return !after.IsReady() || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		before.UID != after.UID || !before.SamePhase(after) || !before.SameLabels(after)
 }
 
-func (r *ServiceDirectorReconciler) selecting(ctx context.Context, namespace string, podLabels map[string]string) []types.NamespacedName {
-	services, err := r.selectors.Selecting(ctx, r.Client, namespace, podLabels)
+func (r *ServiceDirectorReconciler) selecting(ctx context.Context, pod *informers.Pod) []types.NamespacedName {
+	services, err := r.selectors.Selecting(ctx, r.Client, pod.Namespace, pod.GetLabels())
 	if err != nil { // a cache that is running does not fail
-		log.FromContext(ctx).Error(err, "failed to map a pod to its Services", "namespace", namespace)
+		log.FromContext(ctx).Error(err, "failed to map a pod to its Services", "namespace", pod.Namespace)
 	}
 	return keysOf(services)
 }

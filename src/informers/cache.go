@@ -4,6 +4,7 @@ package informers
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -16,14 +17,16 @@ import (
 	"github.com/kube-zen/zen-lead/src/routing"
 )
 
-// CacheOptions are those of the only cache. namespaces are the namespaces to watch, none for all.
+// CacheOptions are those of the only cache. namespaces are the namespaces to watch, none for all. What the cache holds of
+// pods is read from the given Pods.
 //
 // What comes out of the cache is shared and must not be changed: copying every pod of a Service for each look at it
 // would be most of the work.
-func CacheOptions(namespaces []string) cache.Options {
+func CacheOptions(namespaces []string, pods *Pods) cache.Options {
 	options := cache.Options{
 		ReaderFailOnMissingInformer:  true,
 		DefaultUnsafeDisableDeepCopy: ptr.To(true),
+		NewInformer:                  pods.newInformer,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}:     {Transform: SlimPod},
 			&corev1.Service{}: {Transform: SlimService},
@@ -51,7 +54,8 @@ func Watched() []client.Object {
 const (
 	// indexSelector holds the Services that mention zen-lead under their selector: see Selectors.
 	indexSelector = "zen-lead/selector"
-	// indexLeaderName holds the Services that mention zen-lead under the name that their leader Service is to have.
+	// indexLeaderName holds the Services that mention zen-lead under the name that their leader Service is to have, if that
+	// is not the default, which tells the Service's name by itself.
 	indexLeaderName = "zen-lead/leader-name"
 	// indexOwner holds the objects that zen-lead made under the UID of their source Service.
 	indexOwner = "zen-lead/owner"
@@ -83,7 +87,20 @@ func ServicesWanting(ctx context.Context, reader client.Reader, namespace, leade
 	if err != nil {
 		return nil, fmt.Errorf("failed to look up Services of namespace %s by leader Service %s: %w", namespace, leaderServiceName, err)
 	}
-	return pointers(list.Items), nil
+	wanting := pointers(list.Items)
+	byDefault, ok := strings.CutSuffix(leaderServiceName, api.LeaderSuffix)
+	if !ok {
+		return wanting, nil
+	}
+	var source corev1.Service
+	err = reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: byDefault}, &source)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return nil, fmt.Errorf("failed to get Service %s/%s: %w", namespace, byDefault, err)
+	case err == nil && api.Mentioned(source.Annotations) && leaderName(&source) == leaderServiceName:
+		wanting = append(wanting, &source)
+	}
+	return wanting, nil
 }
 
 // SelectedPods are the pods that the source Service selects. An empty selector selects none, as everywhere in
@@ -128,8 +145,16 @@ func leaderNameKeys(object client.Object) []string {
 	if !ok || !api.Mentioned(service.Annotations) {
 		return nil
 	}
-	settings, _ := api.ParseSettings(service.Name, service.Annotations, api.Defaults{})
-	return []string{settings.LeaderServiceName}
+	name := leaderName(service)
+	if name == service.Name+api.LeaderSuffix {
+		return nil
+	}
+	return []string{name}
+}
+
+func leaderName(source *corev1.Service) string {
+	settings, _ := api.ParseSettings(source.Name, source.Annotations, api.Defaults{})
+	return settings.LeaderServiceName
 }
 
 func ownerKeys(object client.Object) []string {

@@ -3,6 +3,7 @@ package informers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,8 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
+	"pgregory.net/rapid"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -69,7 +74,100 @@ func TestSlimPodKeepsWhatIsReadAndNothingElse(t *testing.T) {
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 		},
 	}
-	assert.Equal(t, want, got)
+	assert.Equal(t, want, got.(*Pod).Full())
+
+	bare, err := SlimPod(&corev1.Pod{})
+	require.NoError(t, err)
+	assert.Equal(t, &corev1.Pod{}, bare.(*Pod).Full())
+}
+
+// Whatever is in the strings, the cached pod has them as they were.
+func TestSharedStringsComeBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		fields := rapid.SliceOf(rapid.OneOf(rapid.String(), rapid.StringN(100, 300, -1))).Draw(t, "fields")
+		got := slices.Collect(fieldsOf(share(fields...)))
+		assert.Equal(t, len(fields), len(got))
+		assert.True(t, slices.Equal(fields, got))
+	})
+}
+
+func TestLabelsAreLookedUpWithoutAMap(t *testing.T) {
+	cached, err := SlimPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "tier", "tier": "front", "empty": ""}}})
+	require.NoError(t, err)
+	found := labelsOf{cached.(*Pod).labels}
+	for key, want := range map[string]string{"app": "tier", "tier": "front", "empty": ""} {
+		value, ok := found.Lookup(key)
+		assert.True(t, ok, key)
+		assert.True(t, found.Has(key))
+		assert.Equal(t, want, value)
+		assert.Equal(t, want, found.Get(key))
+	}
+	for _, absent := range []string{"front", ""} {
+		assert.False(t, found.Has(absent), "a value is no key")
+		assert.Empty(t, found.Get(absent))
+	}
+}
+
+// Pods of one workload are to cost no more than what tells them apart.
+func TestPodsOfOneWorkloadShareWhatTheyHaveInCommon(t *testing.T) {
+	slim := func(name string) *Pod {
+		pod := fullPod()
+		pod.Name, pod.UID = name, types.UID(name)
+		cached, err := SlimPod(pod)
+		require.NoError(t, err)
+		return cached.(*Pod)
+	}
+	a, b := slim("a"), slim("b")
+	assert.True(t, a.SameLabels(b))
+	assert.True(t, a.SamePhase(b))
+	for _, pair := range [][2]shared{{a.owner, b.owner}, {a.ports, b.ports}, {a.node, b.node}, {a.namespace, b.namespace}} {
+		assert.Equal(t, pair[0], pair[1])
+	}
+	assert.False(t, a.Same(b))
+}
+
+// store is what an informer of pods has.
+func store(t *testing.T, pods *Pods, list ...*corev1.Pod) {
+	t.Helper()
+	informer := pods.newInformer(&toolscache.ListWatch{}, &corev1.Pod{}, 0, toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc})
+	for _, pod := range list {
+		cached, err := SlimPod(pod)
+		require.NoError(t, err)
+		require.NoError(t, informer.GetIndexer().Add(cached))
+	}
+}
+
+func TestPodsAreReadFromTheInformersOfAllNamespaces(t *testing.T) {
+	pod := func(namespace, name, app string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": app}}}
+	}
+	pods := NewPods()
+	store(t, pods, pod("a", "one", "web"), pod("a", "two", "db"))
+	store(t, pods, pod("b", "one", "web"), pod("b", "two", "web"))
+	pods.newInformer(&toolscache.ListWatch{}, &corev1.Service{}, 0, nil)
+	c := pods.Client(fake.NewClientBuilder().WithObjects(service(func(s *corev1.Service) { s.ManagedFields = nil })).Build())
+
+	var got corev1.Pod
+	require.NoError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "b", Name: "two"}, &got))
+	assert.Equal(t, *pod("b", "two", "web"), got)
+	assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), types.NamespacedName{Namespace: "c", Name: "two"}, &got)))
+
+	web := client.MatchingLabels{"app": "web"}
+	for namespace, want := range map[string]int{"a": 1, "b": 2, "c": 0} {
+		var list corev1.PodList
+		require.NoError(t, c.List(t.Context(), &list, client.InNamespace(namespace), web))
+		assert.Len(t, list.Items, want, namespace)
+	}
+	var list corev1.PodList
+	for _, options := range [][]client.ListOption{{web}, {client.InNamespace("a")}, {client.InNamespace("a"), web, client.MatchingFields{"x": "y"}}} {
+		assert.ErrorContains(t, c.List(t.Context(), &list, options...), "by namespace and labels")
+	}
+
+	var other corev1.Service
+	require.NoError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "s"}, &other), "what is no pod is read elsewhere")
+	var others corev1.ServiceList
+	require.NoError(t, c.List(t.Context(), &others))
+	assert.Len(t, others.Items, 1)
 }
 
 func service(mods ...func(*corev1.Service)) *corev1.Service {
@@ -119,20 +217,17 @@ func TestTransformsAreIdempotentAndPassOthersThrough(t *testing.T) {
 	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Name: "x", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}}}}
 	for _, row := range []struct {
 		transform func(any) (any, error)
-		inPlace   bool
 		objects   []client.Object
 	}{
-		{SlimPod, true, []client.Object{fullPod(), &corev1.Pod{}}},
-		{SlimService, false, []client.Object{service(), service(optedIn), service(ownedByS), service(labelled)}},
-		{SlimSlice, false, []client.Object{slice, &discoveryv1.EndpointSlice{}}},
+		{SlimPod, []client.Object{fullPod(), &corev1.Pod{}}},
+		{SlimService, []client.Object{service(), service(optedIn), service(ownedByS), service(labelled)}},
+		{SlimSlice, []client.Object{slice, &discoveryv1.EndpointSlice{}}},
 	} {
 		for _, object := range row.objects {
 			untouched := object.DeepCopyObject()
 			once, err := row.transform(object)
 			require.NoError(t, err)
-			if !row.inPlace {
-				assert.Equal(t, untouched, object.DeepCopyObject(), "the input was changed")
-			}
+			assert.Equal(t, untouched, object.DeepCopyObject(), "the input was changed")
 			twice, err := row.transform(once.(client.Object).DeepCopyObject())
 			require.NoError(t, err)
 			assert.Equal(t, once, twice)
@@ -145,8 +240,8 @@ func TestTransformsAreIdempotentAndPassOthersThrough(t *testing.T) {
 }
 
 func TestCacheOptionsScope(t *testing.T) {
-	assert.Empty(t, CacheOptions(nil).DefaultNamespaces, "every namespace")
-	options := CacheOptions([]string{"a", "b"})
+	assert.Empty(t, CacheOptions(nil, NewPods()).DefaultNamespaces, "every namespace")
+	options := CacheOptions([]string{"a", "b"}, NewPods())
 	assert.Len(t, options.DefaultNamespaces, 2)
 	assert.True(t, options.ReaderFailOnMissingInformer)
 }
@@ -199,11 +294,27 @@ func TestSelectorsFindTheServicesOfAPod(t *testing.T) {
 }
 
 func TestServicesWanting(t *testing.T) {
-	custom := service(optedIn, func(s *corev1.Service) { s.Name = "c"; s.Annotations[api.AnnotationLeaderServiceName] = "s-leader" })
-	r, _ := reader(t, service(optedIn), custom, service(func(s *corev1.Service) { s.Name = "plain" }))
-	services, err := ServicesWanting(t.Context(), r, "ns", "s-leader")
-	require.NoError(t, err)
-	assert.Len(t, services, 2)
+	named := func(name, leader string, mods ...func(*corev1.Service)) *corev1.Service {
+		s := service(mods...)
+		s.Name = name
+		if leader != "" {
+			s.Annotations[api.AnnotationLeaderServiceName] = leader
+		}
+		return s
+	}
+	r, _ := reader(t, service(optedIn), named("c", "s-leader", optedIn), named("other", "elsewhere", optedIn), named("plain", ""))
+	for name, want := range map[string][]string{
+		"s-leader": {"c", "s"}, "elsewhere": {"other"}, "other-leader": nil, "plain-leader": nil, "absent-leader": nil, "s": nil, "-leader": nil,
+	} {
+		services, err := ServicesWanting(t.Context(), r, "ns", name)
+		require.NoError(t, err)
+		var names []string
+		for _, s := range services {
+			names = append(names, s.Name)
+		}
+		slices.Sort(names)
+		assert.Equal(t, want, names, name)
+	}
 }
 
 func TestSelectedPodsOfAnEmptySelectorAreNone(t *testing.T) {
@@ -215,7 +326,7 @@ func TestSelectedPodsOfAnEmptySelectorAreNone(t *testing.T) {
 
 func TestWatchedAreTheKindsOfTheCache(t *testing.T) {
 	var cached, watched []string
-	for object := range CacheOptions(nil).ByObject {
+	for object := range CacheOptions(nil, NewPods()).ByObject {
 		cached = append(cached, fmt.Sprintf("%T", object))
 	}
 	for _, object := range Watched() {

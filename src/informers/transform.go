@@ -15,68 +15,13 @@ import (
 // idempotent, because a reflector may hand them what they made before, and they never fail: an error in a transform
 // makes the reflector start over. Types that they do not know pass through.
 
-// SlimPod keeps what election and routing read of a pod. It changes the pod that it is given: pods are most of what
-// arrives, a reflector hands an object to its transform before anybody else sees it (TransformFunc of
-// k8s.io/client-go/tools/cache), and a copy would be the largest allocation of each event.
+// SlimPod makes a Pod.
 func SlimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil
 	}
-	owner := metav1.GetControllerOfNoCopy(pod)
-	full := *pod
-	*pod = corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:                       full.Name,
-			Namespace:                  full.Namespace,
-			UID:                        full.UID,
-			ResourceVersion:            full.ResourceVersion,
-			Labels:                     full.Labels,
-			CreationTimestamp:          full.CreationTimestamp,
-			DeletionTimestamp:          full.DeletionTimestamp,
-			DeletionGracePeriodSeconds: full.DeletionGracePeriodSeconds,
-		},
-		Spec: corev1.PodSpec{
-			NodeName:       full.Spec.NodeName,
-			Containers:     containerPorts(full.Spec.Containers, false),
-			InitContainers: containerPorts(full.Spec.InitContainers, true),
-		},
-		Status: corev1.PodStatus{Phase: full.Status.Phase, PodIPs: full.Status.PodIPs},
-	}
-	if cost, ok := full.Annotations[routing.PodDeletionCost]; ok {
-		pod.Annotations = map[string]string{routing.PodDeletionCost: cost}
-	}
-	if owner != nil {
-		pod.OwnerReferences = []metav1.OwnerReference{{Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller}}
-	}
-	for i := range full.Status.Conditions {
-		if c := &full.Status.Conditions[i]; c.Type == corev1.PodReady {
-			pod.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status, LastTransitionTime: c.LastTransitionTime}}
-		}
-	}
-	return pod, nil
-}
-
-// containerPorts keeps the named ports, by which alone a Service's targetPort is looked up; of init containers, those
-// that go on running.
-func containerPorts(containers []corev1.Container, restartableOnly bool) []corev1.Container {
-	var slim []corev1.Container
-	for i := range containers {
-		c := &containers[i]
-		if restartableOnly && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways) {
-			continue
-		}
-		var ports []corev1.ContainerPort
-		for _, port := range c.Ports {
-			if port.Name != "" {
-				ports = append(ports, corev1.ContainerPort{Name: port.Name, Protocol: port.Protocol, ContainerPort: port.ContainerPort})
-			}
-		}
-		if len(ports) > 0 {
-			slim = append(slim, corev1.Container{RestartPolicy: c.RestartPolicy, Ports: ports})
-		}
-	}
-	return slim
+	return newPod(pod), nil
 }
 
 // SlimService keeps a Service's name if it is neither opted in nor made by zen-lead: that the name is taken is all that
@@ -122,7 +67,7 @@ func keep(all map[string]string, wanted func(key string) bool) map[string]string
 		if kept == nil {
 			kept = make(map[string]string, 4)
 		}
-		kept[key] = value
+		kept[word(key)] = word(value)
 	}
 	return kept
 }
@@ -130,10 +75,27 @@ func keep(all map[string]string, wanted func(key string) bool) map[string]string
 // SlimSlice drops what only the API server's own bookkeeping needs.
 func SlimSlice(object any) (any, error) {
 	slice, ok := object.(*discoveryv1.EndpointSlice)
-	if !ok || slice.ManagedFields == nil {
+	if !ok {
 		return object, nil
 	}
+	all := func(string) bool { return true }
 	slim := *slice
 	slim.ManagedFields = nil
+	slim.Labels, slim.Annotations = keep(slice.Labels, all), keep(slice.Annotations, all)
 	return &slim, nil
+}
+
+// word is the program's own copy of what zen-lead writes on every object that it makes. Each object that arrives brings
+// another one.
+func word(text string) string {
+	for _, own := range [...]string{
+		api.AnnotationEnabled, api.AnnotationLeaderPodName, api.AnnotationLeaderPodUID, api.AnnotationLastSwitchTime, api.AnnotationEpoch,
+		api.LabelSourceService, api.LabelManagedBy, api.ManagedBy, "true",
+		discoveryv1.LabelServiceName, discoveryv1.LabelManagedBy, corev1.EndpointsLastChangeTriggerTime,
+	} {
+		if own == text {
+			return own
+		}
+	}
+	return text
 }

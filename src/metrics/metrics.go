@@ -129,7 +129,7 @@ func (r *Recorder) Observe(key types.NamespacedName, status Status) {
 	defer r.mu.Unlock()
 	s := r.service(key)
 	if status.Suppressed != "" && (status.Suppressed != s.Suppressed || status.Challenger != s.Challenger) {
-		s.suppressed[status.Suppressed]++
+		count(&s.suppressed, status.Suppressed)
 	}
 	now := r.clock.Now()
 	led := status.State == Led || status.State == ServingTerminating
@@ -147,7 +147,15 @@ func (r *Recorder) Observe(key types.NamespacedName, status Status) {
 func (r *Recorder) Transition(key types.NamespacedName, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.service(key).transitions[reason]++
+	count(&r.service(key).transitions, reason)
+}
+
+// count counts by reason. Most Services have nothing to count, and no map.
+func count(counts *map[string]int, reason string) {
+	if *counts == nil {
+		*counts = make(map[string]int, 1)
+	}
+	(*counts)[reason]++
 }
 
 // Failover notes how long a change of leader took from the event to the acknowledged write.
@@ -175,7 +183,7 @@ func (r *Recorder) DriftRepair(kind string) { r.drift.WithLabelValues(kind).Inc(
 func (r *Recorder) service(key types.NamespacedName) *service {
 	s, ok := r.services[key]
 	if !ok {
-		s = &service{transitions: make(map[string]int), suppressed: make(map[string]int)}
+		s = &service{}
 		r.services[key] = s
 	}
 	return s

@@ -284,7 +284,7 @@ func (p *process) lookAt(key string) seen {
 func (p *process) look(key string, source *corev1.Service, noted bool) seen {
 	s := seen{now: p.clock.Now(), source: source, noted: noted}
 	for _, name := range slices.Sorted(maps.Keys(p.views[pods].items)) {
-		s.pods = append(s.pods, p.views[pods].items[name].object.(*corev1.Pod))
+		s.pods = append(s.pods, p.views[pods].items[name].object.(*informers.Pod).Full())
 	}
 	if s.source != nil {
 		settings, _ := api.ParseSettings(key, s.source.Annotations, api.Defaults{})
@@ -395,7 +395,7 @@ func (c cacheClient) List(_ context.Context, list client.ObjectList, opts ...cli
 		}
 		switch list := list.(type) {
 		case *corev1.PodList:
-			list.Items = append(list.Items, *have.object.(*corev1.Pod))
+			list.Items = append(list.Items, *have.object.(*informers.Pod).Full())
 		case *corev1.ServiceList:
 			list.Items = append(list.Items, *have.object.(*corev1.Service))
 		case *discoveryv1.EndpointSliceList:
@@ -476,6 +476,9 @@ func (a apiReader) Get(ctx context.Context, key client.ObjectKey, object client.
 func fill(into, from client.Object) {
 	switch into := into.(type) {
 	case *corev1.Pod:
+		if cached, ok := from.(*informers.Pod); ok {
+			from = cached.Full()
+		}
 		*into = *from.(*corev1.Pod)
 	case *corev1.Service:
 		*into = *from.(*corev1.Service)

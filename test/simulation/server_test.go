@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kube-zen/zen-lead/src/informers"
 )
 
 // namespace is the only one.
@@ -41,7 +43,7 @@ func (k kind) resource() schema.GroupResource {
 
 func kindOf(object any) kind {
 	switch object.(type) {
-	case *corev1.Pod, *corev1.PodList:
+	case *corev1.Pod, *corev1.PodList, *informers.Pod:
 		return pods
 	case *corev1.Service, *corev1.ServiceList:
 		return services

@@ -18,13 +18,14 @@ import (
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-zen/zen-lead/src/informers"
 )
 
 // crowd is one namespace with opted-in Services, three pods each, in the controller's own cache: the real thing, but for
 // the connection, which is replaced by fixed lists.
-func crowd(tb testing.TB, services int, release string, selectors *informers.Selectors) cache.Cache {
+func crowd(tb testing.TB, services int, release string, selectors *informers.Selectors) client.Client {
 	tb.Helper()
 	var serviceList corev1.ServiceList
 	var podList corev1.PodList
@@ -34,7 +35,8 @@ func crowd(tb testing.TB, services int, release string, selectors *informers.Sel
 			podList.Items = append(podList.Items, *makePod(i, replica, release))
 		}
 	}
-	options := informers.CacheOptions(nil)
+	pods := informers.NewPods()
+	options := informers.CacheOptions(nil, pods)
 	options.Scheme = scheme.Scheme
 	options.HTTPClient = http.DefaultClient
 	options.Mapper = meta.NewDefaultRESTMapper(nil)
@@ -43,8 +45,9 @@ func crowd(tb testing.TB, services int, release string, selectors *informers.Sel
 		mapper.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
 	}
 	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	newInformer := options.NewInformer
 	options.NewInformer = func(_ toolscache.ListerWatcher, o runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-		return toolscache.NewSharedIndexInformer(fixed(o, &serviceList, &podList), o, resync, indexers)
+		return newInformer(fixed(o, &serviceList, &podList), o, resync, indexers)
 	}
 	c, err := cache.New(&rest.Config{}, options)
 	if err != nil {
@@ -64,7 +67,21 @@ func crowd(tb testing.TB, services int, release string, selectors *informers.Sel
 	if !c.WaitForCacheSync(tb.Context()) {
 		tb.Fatal("the cache did not fill")
 	}
-	return c
+	return pods.Client(reader{cache: c})
+}
+
+// reader is a client that only reads; the rest is nil.
+type reader struct {
+	client.Client
+	cache cache.Cache
+}
+
+func (r reader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	return r.cache.Get(ctx, key, object, options...)
+}
+
+func (r reader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	return r.cache.List(ctx, list, options...)
 }
 
 // listOnly is a source that can be listed and never changes. It says that its watches cannot bring the list.

@@ -77,18 +77,18 @@ func makePod(service, replica int, release string) *corev1.Pod {
 }
 
 // slimPod makes of the pod what the cache holds.
-func slimPod(pod *corev1.Pod) *corev1.Pod {
+func slimPod(pod *corev1.Pod) *informers.Pod {
 	slim, err := informers.SlimPod(pod)
 	if err != nil {
 		panic(err)
 	}
-	return slim.(*corev1.Pod)
+	return slim.(*informers.Pod)
 }
 
 func makePods(n int) []*corev1.Pod {
 	pods := make([]*corev1.Pod, n)
 	for i := range pods {
-		pods[i] = slimPod(makePod(1, i, ""))
+		pods[i] = slimPod(makePod(1, i, "")).Full()
 	}
 	return pods
 }
