@@ -202,8 +202,8 @@ func (n newest) panels() []panel {
 		[2]string{"zen-lead", "zen-lead, last of a storm"}, [2]string{"EndpointSlice controller", "EndpointSlice controller, last of the same storm as zen-lead"})})
 	add(panel{"First roll-out to 5,000 Services", "s", numbers([3]string{"bare client", "rollout", "first roll-out, bare client"},
 		[3]string{"zen-lead", "rollout", "first roll-out, zen-lead from its readiness on"})})
-	add(panel{"Resident memory after the roll-out", "MB", numbers([3]string{"1,000 Services, 3,000 pods", "memory", "resident after the first roll-out"},
-		[3]string{"5,000 Services, 50,000 pods", "memory-large", "resident after the first roll-out"})})
+	add(panel{"Resident memory after the roll-out", "MB", numbers([3]string{"1,000 Services, 3,000 pods", "memory", "resident 150 s after the first roll-out"},
+		[3]string{"5,000 Services, 50,000 pods", "memory-large", "resident 150 s after the first roll-out"})})
 	add(panel{"The active controller is killed: first failover by the standby (median, and most)", "ms", n.killed()})
 	return panels
 }

@@ -23,7 +23,7 @@ func results(t *testing.T) string {
 		return &report{Time: at, Machine: "a machine", Rows: []rowRun{{Row: name, LoadBefore: "0.1 0.2 0.3", LoadAfter: "1.1 1.2 1.3"}},
 			Checks:  []check{{name, "a measure", "a bar", "a value", reached}},
 			Series:  []series{{Row: name, Name: "zen-lead", Count: 9, P50: p50, P90: 6, P99: 8, Max: 9}, {Row: name, Name: "bare loop", P50: 2, P99: 4}, {Row: name, Name: "killed hard, lease 6s/4s/1s", P50: 5000, Max: 20000}},
-			Numbers: []number{{Row: name, Name: "resident after the first roll-out", Value: 50.25, Unit: "MB"}},
+			Numbers: []number{{Row: name, Name: "resident 150 s after the first roll-out", Value: 50.25, Unit: "MB"}},
 		}
 	}
 	old, later, quick := run("serial", 7, false), run("serial", 3, true), run("serial", 1, true)
@@ -53,7 +53,7 @@ func TestPageTellsOfTheNewestFullRun(t *testing.T) {
 		"| serial | 2026-01-02 04:04 | 0.1, 1.1 |", "| memory | 2026-01-02 03:04 | 0.1, 1.1 |",
 		"| serial | a measure | a bar | a value | reached |",
 		"| serial | zen-lead | 9 | 3.00 | 6.00 | 8.00 | 9.00 |",
-		"| memory | resident after the first roll-out | 50.25 MB |",
+		"| memory | resident 150 s after the first roll-out | 50.25 MB |",
 	} {
 		assert.Contains(t, strings.Split(string(text), "\n"), line)
 	}
