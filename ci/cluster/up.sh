@@ -143,6 +143,7 @@ make_cluster() {
   local image
   if is_up; then
     check_family
+    pin_dns
     if all_ready; then return; fi
     step "waiting for the nodes and for CoreDNS" wait_ready
     return

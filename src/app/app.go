@@ -142,7 +142,7 @@ func newScheme() (*runtime.Scheme, error) {
 }
 
 // limited shares one rate limit among all that the controller sends. Without a limiter of its own, a config gives each
-// kind of object a limit. Nothing is compressed: an API server would compress each event of an informer's watch
+// kind of object a limit. No list and no watch is compressed: an API server would compress each event of an informer's watch
 // (WatchListCompression, Kubernetes 1.37), which both sides pay for in each failover. Kubernetes' own controllers ask for
 // no compression either.
 func limited(config *rest.Config, o options.Options) *rest.Config {

@@ -573,6 +573,41 @@ func TestTrap14PodFilterSeesEveryInput(t *testing.T) {
 	}
 }
 
+func TestLedgerTellsTheObjectsOfASourceApart(t *testing.T) {
+	l := newLedger(clocktesting.NewFakePassiveClock(noon))
+	meta := func(name, version string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: name, Namespace: "ns", ResourceVersion: version,
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", UID: "source", Controller: ptr.To(true)}}}
+	}
+	four, six := &discoveryv1.EndpointSlice{ObjectMeta: meta("a", "1")}, &discoveryv1.EndpointSlice{ObjectMeta: meta("b", "2")}
+	service := &corev1.Service{ObjectMeta: meta("a", "3")}
+	objects := []client.Object{four, six, service}
+	for _, object := range objects {
+		l.wrote(web, object)
+	}
+	other := types.NamespacedName{Namespace: "ns", Name: "other"}
+	l.wrote(other, four)
+	l.doubt(web, six)
+	assert.Equal(t, []string{"b"}, l.doubts(web))
+	assert.Empty(t, l.doubts(other))
+
+	l.deleted(web, six)
+	l.deleted(web, six)
+	assert.Empty(t, l.doubts(web))
+	for _, object := range objects {
+		assert.Equal(t, object != six, l.known(web, object))
+		assert.Equal(t, object != six, l.agreed(web, object))
+	}
+	assert.ElementsMatch(t, []client.Object{four, service}, l.ahead(web, "source"))
+
+	l.wrote(web, six)
+	l.deleted(web, four)
+	assert.ElementsMatch(t, []client.Object{six, service}, l.ahead(web, "source"))
+	l.forget(web)
+	assert.False(t, l.known(web, service))
+	assert.True(t, l.known(other, four))
+}
+
 func TestLedgerBridgesTheGapToTheCache(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(noon)
 	l := newLedger(clock)

@@ -25,7 +25,7 @@ type ledger struct {
 	clock clock.PassiveClock
 
 	mu sync.Mutex
-	// sources has what is known of each source's objects, of which there are two or three: a list of them is a quarter of a map.
+	// sources has what is known of each source's objects, of which there are two or three. A list takes a third of a map's memory.
 	sources map[types.NamespacedName][]record
 }
 

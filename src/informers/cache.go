@@ -20,8 +20,8 @@ import (
 // CacheOptions are those of the only cache. namespaces are the namespaces to watch, none for all. What the cache holds of
 // pods is read from the given Pods.
 //
-// What comes out of the cache is shared and must not be changed: copying every pod of a Service for each look at it
-// would be most of the work.
+// What comes out of the cache is shared, pods in part, and must not be changed: copying all that a look needs would be
+// most of its work.
 func CacheOptions(namespaces []string, pods *Pods) cache.Options {
 	options := cache.Options{
 		ReaderFailOnMissingInformer:  true,
@@ -139,7 +139,7 @@ func pointers[T any](items []T) []*T {
 	return list
 }
 
-// leaderNameKeys files a Service under the name of its leader Service, which no default but the derived name enters.
+// leaderNameKeys files a Service under a name of its leader Service that is not the default.
 func leaderNameKeys(object client.Object) []string {
 	service, ok := object.(*corev1.Service)
 	if !ok || !api.Mentioned(service.Annotations) {
@@ -152,6 +152,7 @@ func leaderNameKeys(object client.Object) []string {
 	return []string{name}
 }
 
+// leaderName is what the leader Service is to be called. The fleet's defaults have no part in that.
 func leaderName(source *corev1.Service) string {
 	settings, _ := api.ParseSettings(source.Name, source.Annotations, api.Defaults{})
 	return settings.LeaderServiceName

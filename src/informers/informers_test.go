@@ -3,7 +3,9 @@ package informers
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,9 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
@@ -21,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/kube-zen/zen-lead/src/api"
+	"github.com/kube-zen/zen-lead/src/routing"
 )
 
 func fullPod() *corev1.Pod {
@@ -85,7 +90,7 @@ func TestSlimPodKeepsWhatIsReadAndNothingElse(t *testing.T) {
 func TestSharedStringsComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		fields := rapid.SliceOf(rapid.OneOf(rapid.String(), rapid.StringN(100, 300, -1))).Draw(t, "fields")
-		got := slices.Collect(fieldsOf(share(fields...)))
+		got := slices.Collect(share(fields...).all())
 		assert.Equal(t, len(fields), len(got))
 		assert.True(t, slices.Equal(fields, got))
 	})
@@ -108,6 +113,109 @@ func TestLabelsAreLookedUpWithoutAMap(t *testing.T) {
 	}
 }
 
+// anyPod draws pods of every kind that matters here, of which many are alike but for one thing.
+func anyPod(t *rapid.T, label string) *corev1.Pod {
+	word := func(what string) string { return rapid.SampledFrom([]string{"a", "b"}).Draw(t, label+what) }
+	when := func(what string) metav1.Time {
+		return metav1.NewTime(time.Unix(rapid.Int64Range(1, 2).Draw(t, label+what), 0))
+	}
+	yes := func(what string) bool { return rapid.Bool().Draw(t, label+what) }
+	ports := func(what string) []corev1.ContainerPort {
+		return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) corev1.ContainerPort {
+			return corev1.ContainerPort{
+				Name:          rapid.SampledFrom([]string{"", "http", "dns"}).Draw(t, "name"),
+				Protocol:      rapid.SampledFrom([]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP}).Draw(t, "protocol"),
+				ContainerPort: rapid.Int32Range(1, 3).Draw(t, "number"),
+			}
+		}), 0, 3).Draw(t, label+what)
+	}
+	pod := fullPod()
+	pod.Name, pod.UID, pod.ResourceVersion = word("name"), types.UID(word("uid")), word("version")
+	pod.Labels = map[string]string{
+		"app": word("app"), "tier": "front", "zone": word("zone"), "pod-template-hash": word("hash"), "controller-revision-hash": word("revision"), "e": "",
+	}
+	pod.Annotations = rapid.SampledFrom([]map[string]string{nil, {corev1.PodDeletionCost: "3"}, {corev1.PodDeletionCost: "x"}}).Draw(t, label+"cost")
+	pod.CreationTimestamp = when("created")
+	if yes("stays") {
+		pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = nil, nil
+	}
+	pod.OwnerReferences[0].Kind = rapid.SampledFrom([]string{"ReplicaSet", "StatefulSet"}).Draw(t, label+"owner")
+	pod.OwnerReferences[0].Controller = ptr.To(yes("owned"))
+	pod.Spec.NodeName = word("node")
+	always := ptr.To(corev1.ContainerRestartPolicyAlways)
+	pod.Spec.Containers = []corev1.Container{{Name: "one", Ports: ports("one")}, {Name: "two", Ports: ports("two")}}
+	pod.Spec.InitContainers = []corev1.Container{{Name: "once", Ports: ports("once")}, {Name: "sidecar", RestartPolicy: always, Ports: ports("sidecar")}}
+	pod.Status.Phase = rapid.SampledFrom([]corev1.PodPhase{corev1.PodRunning, corev1.PodPending, corev1.PodFailed}).Draw(t, label+"phase")
+	pod.Status.PodIPs = rapid.SampledFrom([][]corev1.PodIP{nil, {{IP: "10.0.0.1"}}, {{IP: "10.0.0.1"}, {IP: "fd00::1"}}}).Draw(t, label+"ips")
+	pod.Status.Conditions = nil
+	if yes("told") {
+		status := rapid.SampledFrom([]corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown}).Draw(t, label+"ready")
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status, LastTransitionTime: when("since")}}
+	}
+	return pod
+}
+
+// Nothing that is made of a pod differs if the cache had it, and a change of what the cache has is a change.
+func TestACachedPodIsAsGoodAsTheWholeOne(t *testing.T) {
+	source := service(optedIn, func(s *corev1.Service) {
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+		s.Spec.Ports = []corev1.ServicePort{{Name: "web", Port: 80, TargetPort: intstr.FromString("http"), Protocol: corev1.ProtocolTCP}}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		pod := anyPod(t, "pod ")
+		cached := newPod(pod.DeepCopy())
+		whole, packed := routing.Candidates(source, []*corev1.Pod{pod})[0], routing.Candidates(source, []*corev1.Pod{cached.Full()})[0]
+		leads := routing.Leadership{UID: pod.UID, PodName: pod.Name, Epoch: 1, Ready: true}
+		for _, family := range source.Spec.IPFamilies {
+			assert.Equal(t, routing.DesiredSlice(source, "s-leader", family, leads, whole.Pod, nil, time.Unix(9, 0)),
+				routing.DesiredSlice(source, "s-leader", family, leads, packed.Pod, nil, time.Unix(9, 0)))
+		}
+		whole.Pod, packed.Pod = nil, nil
+		assert.Equal(t, whole, packed)
+
+		again := newPod(pod.DeepCopy())
+		assert.True(t, cached.Same(again))
+		other := newPod(anyPod(t, "other "))
+		a, b := cached.Full(), other.Full()
+		a.ResourceVersion, b.ResourceVersion = "", ""
+		assert.Equal(t, equality.Semantic.DeepEqual(a, b), cached.Same(other))
+	})
+}
+
+// Each field that the cache keeps makes a difference by itself: two pods drawn at random differ in many.
+func TestEachDifferenceCounts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pod := anyPod(t, "")
+		changed := pod.DeepCopy()
+		donor := reflect.ValueOf(anyPod(t, "donor ")).Elem()
+		into := reflect.ValueOf(changed).Elem()
+		path := rapid.SampledFrom([][2]string{
+			{"ObjectMeta", "Name"}, {"ObjectMeta", "UID"}, {"ObjectMeta", "Labels"}, {"ObjectMeta", "Annotations"}, {"ObjectMeta", "CreationTimestamp"},
+			{"ObjectMeta", "DeletionTimestamp"}, {"ObjectMeta", "DeletionGracePeriodSeconds"}, {"ObjectMeta", "OwnerReferences"}, {"Spec", "NodeName"},
+			{"Spec", "Containers"}, {"Spec", "InitContainers"}, {"Status", "Phase"}, {"Status", "PodIPs"}, {"Status", "Conditions"},
+		}).Draw(t, "field")
+		into.FieldByName(path[0]).FieldByName(path[1]).Set(donor.FieldByName(path[0]).FieldByName(path[1]))
+		a, b := newPod(pod), newPod(changed)
+		assert.Equal(t, equality.Semantic.DeepEqual(a.Full(), b.Full()), a.Same(b), "%v", path)
+	})
+}
+
+// What no decision reads is no reason to look: most events of pods are of that kind.
+func TestWhatIsNotReadMakesNoDifference(t *testing.T) {
+	for name, change := range map[string]func(*corev1.Pod){
+		"version":      func(p *corev1.Pod) { p.ResourceVersion = "9" },
+		"restarts":     func(p *corev1.Pod) { p.Status.ContainerStatuses[0].RestartCount++ },
+		"scheduled":    func(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse },
+		"annotations":  func(p *corev1.Pod) { p.Annotations["big"] = "other" },
+		"image":        func(p *corev1.Pod) { p.Spec.Containers[0].Image = "other" },
+		"managedField": func(p *corev1.Pod) { p.ManagedFields = nil },
+	} {
+		pod := fullPod()
+		change(pod)
+		assert.True(t, newPod(fullPod()).Same(newPod(pod)), name)
+	}
+}
+
 // Pods of one workload are to cost no more than what tells them apart.
 func TestPodsOfOneWorkloadShareWhatTheyHaveInCommon(t *testing.T) {
 	slim := func(name string) *Pod {
@@ -120,9 +228,7 @@ func TestPodsOfOneWorkloadShareWhatTheyHaveInCommon(t *testing.T) {
 	a, b := slim("a"), slim("b")
 	assert.True(t, a.SameLabels(b))
 	assert.True(t, a.SamePhase(b))
-	for _, pair := range [][2]shared{{a.owner, b.owner}, {a.ports, b.ports}, {a.node, b.node}, {a.namespace, b.namespace}} {
-		assert.Equal(t, pair[0], pair[1])
-	}
+	assert.True(t, a.owner == b.owner && a.ports == b.ports && a.node == b.node && a.namespace == b.namespace && a.labels == b.labels)
 	assert.False(t, a.Same(b))
 }
 
@@ -142,12 +248,15 @@ func TestPodsAreReadFromTheInformersOfAllNamespaces(t *testing.T) {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": app}}}
 	}
 	pods := NewPods()
+	var got corev1.Pod
+	nobody := pods.Client(fake.NewClientBuilder().Build())
+	assert.ErrorContains(t, nobody.Get(t.Context(), types.NamespacedName{Namespace: "a", Name: "one"}, &got), "does not watch")
+	assert.ErrorContains(t, nobody.List(t.Context(), &corev1.PodList{}, client.InNamespace("a"), client.MatchingLabels{"app": "web"}), "does not watch")
 	store(t, pods, pod("a", "one", "web"), pod("a", "two", "db"))
 	store(t, pods, pod("b", "one", "web"), pod("b", "two", "web"))
 	pods.newInformer(&toolscache.ListWatch{}, &corev1.Service{}, 0, nil)
 	c := pods.Client(fake.NewClientBuilder().WithObjects(service(func(s *corev1.Service) { s.ManagedFields = nil })).Build())
 
-	var got corev1.Pod
 	require.NoError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "b", Name: "two"}, &got))
 	assert.Equal(t, *pod("b", "two", "web"), got)
 	assert.True(t, apierrors.IsNotFound(c.Get(t.Context(), types.NamespacedName{Namespace: "c", Name: "two"}, &got)))
@@ -244,6 +353,7 @@ func TestCacheOptionsScope(t *testing.T) {
 	options := CacheOptions([]string{"a", "b"}, NewPods())
 	assert.Len(t, options.DefaultNamespaces, 2)
 	assert.True(t, options.ReaderFailOnMissingInformer)
+	assert.NotNil(t, options.NewInformer, "pods could not be read")
 }
 
 func reader(t *testing.T, objects ...client.Object) (client.Reader, *Selectors) {
@@ -302,9 +412,18 @@ func TestServicesWanting(t *testing.T) {
 		}
 		return s
 	}
-	r, _ := reader(t, service(optedIn), named("c", "s-leader", optedIn), named("other", "elsewhere", optedIn), named("plain", ""))
+	says := func(optIn string) func(*corev1.Service) {
+		return func(s *corev1.Service) { s.Annotations[api.AnnotationEnabled] = optIn }
+	}
+	elsewhere := named("alien", "s-leader", optedIn)
+	elsewhere.Namespace = "other"
+	long := strings.Repeat("x", 60)
+	r, _ := reader(t, service(optedIn), named("c", "s-leader", optedIn), named("other", "elsewhere", optedIn), named("plain", ""), elsewhere,
+		named("spelt", "spelt-leader", optedIn), named("wrong", "No Name", optedIn), named(long, "", optedIn),
+		named("out", "", says("false")), named("out-too", "elsewhere", says("false")), named("maybe", "", says("maybe")))
 	for name, want := range map[string][]string{
 		"s-leader": {"c", "s"}, "elsewhere": {"other"}, "other-leader": nil, "plain-leader": nil, "absent-leader": nil, "s": nil, "-leader": nil,
+		"spelt-leader": {"spelt"}, "wrong-leader": {"wrong"}, long + "-leader": {long}, "out-leader": nil, "maybe-leader": {"maybe"}, "No Name": nil,
 	} {
 		services, err := ServicesWanting(t.Context(), r, "ns", name)
 		require.NoError(t, err)

@@ -2,6 +2,7 @@ package informers
 
 import (
 	"encoding/binary"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	endpointsliceutil "k8s.io/endpointslice/util"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kube-zen/zen-lead/src/routing"
 )
@@ -24,40 +26,50 @@ import (
 //
 // It is never changed.
 type Pod struct {
-	// ObjectMeta has neither labels nor owners, which are below.
+	// ObjectMeta has neither labels nor owners: they are read by GetLabels and GetOwnerReferences.
 	metav1.ObjectMeta
 
-	namespace shared
-	labels    shared
-	owner     shared
-	node      shared
-	phase     shared
-	ports     shared
-	ips       []corev1.PodIP
+	// namespace keeps the one copy of ObjectMeta.Namespace that all pods have.
+	namespace unique.Handle[string]
+	node      unique.Handle[string]
+	phase     unique.Handle[corev1.PodPhase]
+	owner     unique.Handle[owner]
+	// labels are keys and values in turns, by key.
+	labels texts
+	// ports are name, protocol, number and whether the container is an init container, of each port in turn.
+	ports texts
+	ips   []corev1.PodIP
 	// ready is whether the condition Ready is true, and readySince since when it is what it is; zero without one.
 	ready      bool
 	readySince metav1.Time
 }
 
-// shared is a list of strings that all who have the same one share. Two of them are equal if the lists are.
-type shared = unique.Handle[string]
+// controller-runtime drops events of what is none.
+var _ client.Object = (*Pod)(nil)
 
-func share(fields ...string) shared {
+// owner is the controller of a pod, empty if it has none.
+type owner struct{ kind, name, uid string }
+
+// texts is a list of strings that all who have the same one share. Two of them are equal if the lists are.
+type texts struct{ packed unique.Handle[string] }
+
+// share makes a list: each string after its length.
+func share(list ...string) texts {
 	var room [512]byte // enough for most, without an allocation
 	packed := room[:0]
-	for _, field := range fields {
-		packed = binary.AppendUvarint(packed, uint64(len(field)))
-		packed = append(packed, field...)
+	for _, text := range list {
+		packed = binary.AppendUvarint(packed, uint64(len(text)))
+		packed = append(packed, text...)
 	}
-	return unique.Make(string(packed))
+	return texts{unique.Make(string(packed))}
 }
 
-// fieldsOf calls yield with each string of the list.
-func fieldsOf(s shared) func(yield func(string) bool) {
+// all are the strings of the list.
+func (t texts) all() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for packed := s.Value(); packed != ""; {
-			field, rest := cutField(packed)
-			if !yield(field) {
+		for packed := t.packed.Value(); packed != ""; {
+			text, rest := cutText(packed)
+			if !yield(text) {
 				return
 			}
 			packed = rest
@@ -65,7 +77,8 @@ func fieldsOf(s shared) func(yield func(string) bool) {
 	}
 }
 
-func cutField(packed string) (field, rest string) {
+// cutText undoes binary.AppendUvarint and the append after it; binary.Uvarint wants bytes, which would be a copy.
+func cutText(packed string) (text, rest string) {
 	length, shift := 0, 0
 	for i := 0; ; i++ {
 		length |= int(packed[i]&0x7f) << shift
@@ -88,10 +101,10 @@ func newPod(full *corev1.Pod) *Pod {
 			DeletionGracePeriodSeconds: full.DeletionGracePeriodSeconds,
 		},
 		namespace: unique.Make(full.Namespace),
-		labels:    shareLabels(full.Labels),
-		owner:     shareOwner(metav1.GetControllerOfNoCopy(full)),
 		node:      unique.Make(full.Spec.NodeName),
-		phase:     unique.Make(string(full.Status.Phase)),
+		phase:     unique.Make(full.Status.Phase),
+		owner:     unique.Make(ownerOf(full)),
+		labels:    shareLabels(full.Labels),
 		ports:     sharePorts(full),
 		ips:       full.Status.PodIPs,
 		ready:     endpointsliceutil.IsPodReady(full),
@@ -108,34 +121,35 @@ func newPod(full *corev1.Pod) *Pod {
 	return pod
 }
 
-func shareLabels(labels map[string]string) shared {
+func ownerOf(pod *corev1.Pod) owner {
+	controller := metav1.GetControllerOfNoCopy(pod)
+	if controller == nil {
+		return owner{}
+	}
+	return owner{kind: controller.Kind, name: controller.Name, uid: string(controller.UID)}
+}
+
+func shareLabels(labels map[string]string) texts {
 	keys := make([]string, 0, len(labels))
 	for key := range labels {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	fields := make([]string, 0, 2*len(labels))
+	list := make([]string, 0, 2*len(labels))
 	for _, key := range keys {
-		fields = append(fields, key, labels[key])
+		list = append(list, key, labels[key])
 	}
-	return share(fields...)
-}
-
-func shareOwner(owner *metav1.OwnerReference) shared {
-	if owner == nil {
-		return share()
-	}
-	return share(owner.Kind, owner.Name, string(owner.UID))
+	return share(list...)
 }
 
 // sharePorts keeps the named ports, by which alone a Service's targetPort is looked up; of init containers, those that
 // go on running.
-func sharePorts(pod *corev1.Pod) shared {
-	var fields []string
+func sharePorts(pod *corev1.Pod) texts {
+	var list []string
 	add := func(c *corev1.Container, sidecar bool) {
 		for i := range c.Ports {
 			if port := &c.Ports[i]; port.Name != "" {
-				fields = append(fields, port.Name, string(port.Protocol), strconv.Itoa(int(port.ContainerPort)), strconv.FormatBool(sidecar))
+				list = append(list, port.Name, string(port.Protocol), strconv.Itoa(int(port.ContainerPort)), strconv.FormatBool(sidecar))
 			}
 		}
 	}
@@ -147,18 +161,23 @@ func sharePorts(pod *corev1.Pod) shared {
 			add(c, true)
 		}
 	}
-	return share(fields...)
+	return share(list...)
 }
 
-// Full is the pod as Kubernetes' libraries want it, without what was left out. Its named ports are those of one container
-// and one restartable init container, in the order in which they are looked up.
+// Full is the pod as Kubernetes' libraries want it, without what was left out.
 func (p *Pod) Full() *corev1.Pod {
-	pod := &corev1.Pod{ObjectMeta: p.ObjectMeta}
+	var pod corev1.Pod
+	p.fill(&pod)
+	return &pod
+}
+
+func (p *Pod) fill(pod *corev1.Pod) {
+	*pod = corev1.Pod{ObjectMeta: p.ObjectMeta}
 	pod.Labels = p.GetLabels()
 	pod.OwnerReferences = p.GetOwnerReferences()
 	pod.Spec.NodeName = p.node.Value()
 	pod.Spec.Containers, pod.Spec.InitContainers = p.containers()
-	pod.Status.Phase = corev1.PodPhase(p.phase.Value())
+	pod.Status.Phase = p.phase.Value()
 	pod.Status.PodIPs = p.ips
 	if p.ready || !p.readySince.IsZero() {
 		status := corev1.ConditionFalse
@@ -167,23 +186,26 @@ func (p *Pod) Full() *corev1.Pod {
 		}
 		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status, LastTransitionTime: p.readySince}}
 	}
-	return pod
 }
 
+// containers are one with the ports of all containers, and one with those of all restartable init containers, in the
+// order in which ports are looked up.
 func (p *Pod) containers() (containers, sidecars []corev1.Container) {
-	fields := slices.Collect(fieldsOf(p.ports))
-	for port := range slices.Chunk(fields, 4) {
-		number, _ := strconv.ParseInt(port[2], 10, 32)
-		sidecar, _ := strconv.ParseBool(port[3])
-		into, policy := &containers, (*corev1.ContainerRestartPolicy)(nil)
-		if sidecar {
-			into, policy = &sidecars, ptr.To(corev1.ContainerRestartPolicyAlways)
+	var ports, sidecarPorts []corev1.ContainerPort
+	for field := range slices.Chunk(slices.Collect(p.ports.all()), 4) {
+		number, _ := strconv.ParseInt(field[2], 10, 32) // as sharePorts wrote it
+		port := corev1.ContainerPort{Name: field[0], Protocol: corev1.Protocol(field[1]), ContainerPort: int32(number)}
+		if field[3] == strconv.FormatBool(true) {
+			sidecarPorts = append(sidecarPorts, port)
+		} else {
+			ports = append(ports, port)
 		}
-		if len(*into) == 0 {
-			*into = []corev1.Container{{RestartPolicy: policy}}
-		}
-		c := &(*into)[0]
-		c.Ports = append(c.Ports, corev1.ContainerPort{Name: port[0], Protocol: corev1.Protocol(port[1]), ContainerPort: int32(number)})
+	}
+	if ports != nil {
+		containers = []corev1.Container{{Ports: ports}}
+	}
+	if sidecarPorts != nil {
+		sidecars = []corev1.Container{{RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways), Ports: sidecarPorts}}
 	}
 	return containers, sidecars
 }
@@ -191,28 +213,28 @@ func (p *Pod) containers() (containers, sidecars []corev1.Container) {
 // GetLabels makes a new map each time.
 func (p *Pod) GetLabels() map[string]string {
 	var labels map[string]string
-	key, odd := "", false
-	for field := range fieldsOf(p.labels) {
+	key, isKey := "", true
+	for text := range p.labels.all() {
 		switch {
-		case !odd:
-			key = field
+		case isKey:
+			key = text
 		case labels == nil:
-			labels = map[string]string{key: field}
+			labels = map[string]string{key: text}
 		default:
-			labels[key] = field
+			labels[key] = text
 		}
-		odd = !odd
+		isKey = !isKey
 	}
 	return labels
 }
 
 // GetOwnerReferences has the pod's controller, or nobody.
 func (p *Pod) GetOwnerReferences() []metav1.OwnerReference {
-	owner := slices.Collect(fieldsOf(p.owner))
-	if len(owner) == 0 {
+	o := p.owner.Value()
+	if o == (owner{}) {
 		return nil
 	}
-	return []metav1.OwnerReference{{Kind: owner[0], Name: owner[1], UID: types.UID(owner[2]), Controller: ptr.To(true)}}
+	return []metav1.OwnerReference{{Kind: o.kind, Name: o.name, UID: types.UID(o.uid), Controller: ptr.To(true)}}
 }
 
 // IsReady tells whether the pod's Ready condition is true.

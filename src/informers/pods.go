@@ -2,7 +2,9 @@ package informers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,7 +54,7 @@ func (c podClient) Get(ctx context.Context, key client.ObjectKey, object client.
 	}
 	pod, err := c.pods.get(key)
 	if err == nil {
-		*into = *pod.Full()
+		pod.fill(into)
 	}
 	return err
 }
@@ -74,15 +76,27 @@ func (c podClient) List(ctx context.Context, list client.ObjectList, options ...
 	}
 	into.Items = make([]corev1.Pod, len(pods))
 	for i, pod := range pods {
-		into.Items[i] = *pod.Full()
+		pod.fill(&into.Items[i])
 	}
 	return nil
 }
 
-func (p *Pods) get(key client.ObjectKey) (*Pod, error) {
+// watched fails if no informer of pods was ever made: that there are no pods must not be taken for the truth then.
+func (p *Pods) watched() ([]toolscache.Indexer, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	for _, indexer := range p.indexers {
+	if len(p.indexers) == 0 {
+		return nil, errors.New("failed to read pods from the cache: it does not watch them")
+	}
+	return slices.Clip(p.indexers), nil
+}
+
+func (p *Pods) get(key client.ObjectKey) (*Pod, error) {
+	indexers, err := p.watched()
+	if err != nil {
+		return nil, err
+	}
+	for _, indexer := range indexers {
 		if object, ok, _ := indexer.GetByKey(key.String()); ok {
 			return asPod(object)
 		}
@@ -91,10 +105,12 @@ func (p *Pods) get(key client.ObjectKey) (*Pod, error) {
 }
 
 func (p *Pods) selected(namespace string, selector labels.Selector) ([]*Pod, error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
+	indexers, err := p.watched()
+	if err != nil {
+		return nil, err
+	}
 	var selected []*Pod
-	for _, indexer := range p.indexers {
+	for _, indexer := range indexers {
 		objects, err := indexer.ByIndex(toolscache.NamespaceIndex, namespace)
 		if err != nil {
 			return nil, fmt.Errorf("failed to list pods of namespace %s: %w", namespace, err)
@@ -121,7 +137,7 @@ func asPod(object any) (*Pod, error) {
 }
 
 // labelsOf are labels that are looked up without a map.
-type labelsOf struct{ shared }
+type labelsOf struct{ texts }
 
 // Has implements labels.Labels.
 func (l labelsOf) Has(label string) bool { _, ok := l.Lookup(label); return ok }
@@ -132,11 +148,11 @@ func (l labelsOf) Get(label string) string { value, _ := l.Lookup(label); return
 // Lookup implements labels.Labels.
 func (l labelsOf) Lookup(label string) (value string, exists bool) {
 	isKey, found := true, false
-	for field := range fieldsOf(l.shared) {
+	for text := range l.all() {
 		if found {
-			return field, true
+			return text, true
 		}
-		found = isKey && field == label
+		found = isKey && text == label
 		isKey = !isKey
 	}
 	return "", false

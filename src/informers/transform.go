@@ -15,7 +15,7 @@ import (
 // idempotent, because a reflector may hand them what they made before, and they never fail: an error in a transform
 // makes the reflector start over. Types that they do not know pass through.
 
-// SlimPod makes a Pod.
+// SlimPod packs a pod; one that is packed passes through.
 func SlimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
@@ -72,7 +72,7 @@ func keep(all map[string]string, wanted func(key string) bool) map[string]string
 	return kept
 }
 
-// SlimSlice drops what only the API server's own bookkeeping needs.
+// SlimSlice drops what only the API server's own bookkeeping needs, and takes our own words for those that arrived.
 func SlimSlice(object any) (any, error) {
 	slice, ok := object.(*discoveryv1.EndpointSlice)
 	if !ok {
@@ -91,7 +91,7 @@ func word(text string) string {
 	for _, own := range [...]string{
 		api.AnnotationEnabled, api.AnnotationLeaderPodName, api.AnnotationLeaderPodUID, api.AnnotationLastSwitchTime, api.AnnotationEpoch,
 		api.LabelSourceService, api.LabelManagedBy, api.ManagedBy, "true",
-		discoveryv1.LabelServiceName, discoveryv1.LabelManagedBy, corev1.EndpointsLastChangeTriggerTime,
+		discoveryv1.LabelServiceName, discoveryv1.LabelManagedBy, corev1.IsHeadlessService, corev1.EndpointsLastChangeTriggerTime,
 	} {
 		if own == text {
 			return own

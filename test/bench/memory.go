@@ -86,7 +86,8 @@ func (b *bench) populate(ctx context.Context, f *fleet, n population) error {
 }
 
 // settledMemory is the resident memory after the last change: what a dashboard shows from then on. Go collects garbage two
-// minutes after the last time at the latest, and only then gives back what a burst took; that is told too.
+// minutes after the last time at the latest, and only then gives back what a burst took; that is told too. (The quick form
+// waits a fraction of it.)
 func (b *bench) settledMemory(ctx context.Context, p *process, after string) (memory, error) {
 	pause(ctx, time.Duration(b.size(20, 2))*time.Second)
 	soon, err := p.memory()
@@ -96,10 +97,13 @@ func (b *bench) settledMemory(ctx context.Context, p *process, after string) (me
 	b.number("resident 20 s after "+after, megabytes(soon.now), "MB")
 	pause(ctx, time.Duration(b.size(130, 3))*time.Second)
 	settled, err := p.memory()
+	if err != nil {
+		return settled, err
+	}
 	b.number("resident 150 s after "+after, megabytes(settled.now), "MB")
 	b.number("resident 150 s after "+after+", without the binary's pages", megabytes(settled.own), "MB")
 	b.number("highest until 150 s after "+after, megabytes(settled.peak), "MB")
-	return settled, err
+	return settled, nil
 }
 
 func megabytes(bytes int64) float64 { return float64(bytes) / megabyte }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -94,31 +93,30 @@ func (a *arena) startBare(ctx context.Context) error {
 
 // settled returns once all slices of all contenders are complete.
 func (a *arena) settled(ctx context.Context) error {
-	var missing []string
+	missing, example := 0, ""
 	err := a.observer.waitForMany(ctx, 5*time.Minute, "all slices to be complete", func() bool {
-		missing = a.incomplete()
-		return len(missing) == 0
+		missing, example = a.incomplete()
+		return missing == 0
 	})
-	if err != nil && len(missing) > 0 {
-		err = fmt.Errorf("%w: %d are not, of these the first: %s", err, len(missing), strings.Join(missing[:min(3, len(missing))], "; "))
+	if err != nil && missing > 0 {
+		err = fmt.Errorf("%w: %d are not, one of them %s", err, missing, example)
 	}
 	return err
 }
 
-// incomplete are the slices that are not yet what they should be. The observer is locked.
-func (a *arena) incomplete() []string {
-	var list []string
+// incomplete counts the slices that are not yet what they should be, and names one. The observer is locked.
+func (a *arena) incomplete() (n int, example string) {
 	for namespace, workloads := range a.workloads {
 		for _, w := range workloads {
-			if ready := a.observer.slices[managed(w)].ready; len(ready) != len(w.pods) {
-				list = append(list, fmt.Sprintf("%s: %v", managed(w), ready))
+			if len(a.observer.slices[managed(w)].ready) != len(w.pods) {
+				n, example = n+1, managed(w).service
 			}
 			if namespace != nsAlone && a.observer.leader(led(w)) == "" {
-				list = append(list, led(w).String())
+				n, example = n+1, led(w).service
 			}
 		}
 	}
-	return list
+	return n, example
 }
 
 // managed is the slice of the Service itself, led that of its leader Service.

@@ -9,8 +9,8 @@ cd "$ROOT"
 
 # How many of the rows that leave nodes alone run at once: they wait more than they work. More than there are cores are felt
 # by the clients: requests time out because nobody had the time.
-cores=$(nproc)
-at_once=${AT_ONCE:-$((cores < 4 ? cores : 4))}
+have_cores=$(cores)
+at_once=${AT_ONCE:-$((have_cores < 4 ? have_cores : 4))}
 
 fast=false
 if [[ ${1:-} == --fast ]]; then

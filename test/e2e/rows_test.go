@@ -288,7 +288,7 @@ func scaledToZero(r *row) {
 		return all[len(all)-1].Endpoints == 0
 	}, patience, 100*time.Millisecond, "nobody leads")
 	empty := time.Now()
-	r.pause(4 * time.Second)
+	r.pause(10 * time.Second) // a kube-proxy without a CPU has taken more than four to hear of it, for the plain Service too
 	r.kubectl("scale", "deployment", app, "--replicas", "3")
 	after := r.leader(r.before.UID)
 	r.pause(4 * time.Second)
