@@ -56,6 +56,7 @@ func RESTConfig(kubeconfig string) (*rest.Config, error) {
 // Run runs one controller process until ctx ends. It blocks, and returns nil if it ended because it was asked to.
 // config is not changed.
 func Run(ctx context.Context, config *rest.Config, o options.Options, version string) error {
+	config = uncompressed(config)
 	recorder := metrics.NewRecorder(clock.RealClock{}, version)
 	unregister, err := recorder.Register(ctrlmetrics.Registry)
 	if err != nil {
@@ -141,13 +142,20 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, nil
 }
 
-// limited shares one rate limit among all that the controller sends. Without a limiter of its own, a config gives each
-// kind of object a limit. No list and no watch is compressed: an API server would compress each event of an informer's watch
-// (WatchListCompression, Kubernetes 1.37), which both sides pay for in each failover. Kubernetes' own controllers ask for
-// no compression either.
-func limited(config *rest.Config, o options.Options) *rest.Config {
+// uncompressed asks for no compression: an API server would compress each event of an informer's watch (WatchListCompression,
+// Kubernetes 1.37), which both sides pay for in each failover. Kubernetes' own controllers ask for none either. It is for
+// all that is sent: what differs in this goes over connections of its own, and after an outage the watches would not
+// profit from the connection that the Lease, which is tried five times a second, has found again first.
+func uncompressed(config *rest.Config) *rest.Config {
 	c := rest.CopyConfig(config)
 	c.DisableCompression = true
+	return c
+}
+
+// limited shares one rate limit among all that the controller sends. Without a limiter of its own, a config gives each
+// kind of object a limit.
+func limited(config *rest.Config, o options.Options) *rest.Config {
+	c := rest.CopyConfig(config)
 	c.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(o.KubeAPIQPS), o.KubeAPIBurst)
 	return c
 }
