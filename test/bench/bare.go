@@ -14,6 +14,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -75,30 +76,51 @@ func (b *bare) run(ctx context.Context, probe string) error {
 	if err := b.prepare(list.Items); err != nil {
 		return err
 	}
-	w, err := b.client.CoreV1().Pods(b.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
-	if err != nil {
-		return fmt.Errorf("failed to watch pods: %w", err)
-	}
-	defer w.Stop()
 	failed := make(chan error, 1)
+	watching := make(chan struct{})
 	go func() {
+		<-watching
 		failed <- http.ListenAndServe(probe, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	}()
+	version := list.ResourceVersion
+	for first := true; ctx.Err() == nil; first = false {
+		w, err := b.client.CoreV1().Pods(b.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: version})
+		if err != nil {
+			return fmt.Errorf("failed to watch pods: %w", err)
+		}
+		if first {
+			close(watching)
+		}
+		if version, err = b.follow(ctx, w, version, failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow answers events until the watch ends, as the API server ends those of watchers that are slow, and returns the last
+// version seen.
+func (b *bare) follow(ctx context.Context, w watch.Interface, version string, failed <-chan error) (string, error) {
+	defer w.Stop()
 	for {
 		select {
 		case event, open := <-w.ResultChan():
-			pod, ok := event.Object.(*corev1.Pod)
-			if !open || !ok {
-				return fmt.Errorf("the watch ended: %v", event)
+			if !open {
+				return version, nil
 			}
+			pod, ok := event.Object.(*corev1.Pod)
+			if !ok {
+				return version, fmt.Errorf("the watch failed: %v", event)
+			}
+			version = pod.ResourceVersion
 			if !isReady(pod) {
 				b.slots <- struct{}{}
 				go b.answer(ctx, pod.Name)
 			}
 		case err := <-failed:
-			return fmt.Errorf("failed to serve the probe: %w", err)
+			return version, fmt.Errorf("failed to serve the probe: %w", err)
 		case <-ctx.Done():
-			return nil
+			return version, nil
 		}
 	}
 }

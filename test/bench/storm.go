@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -54,12 +55,12 @@ func (a *arena) storm(ctx context.Context, workloads []*workload) (storm, error)
 		return storm{}, err
 	}
 	var s storm
-	err = a.observer.waitForMany(ctx, 5*time.Minute, "all leaders to move", func() bool {
+	err = a.observer.waitForMany(ctx, 2*time.Minute, "all leaders to move", func() bool {
 		s = a.sightings(workloads, victims)
 		return s.leaders > 0 && s.managed > 0
 	})
 	if err != nil {
-		return s, err
+		return s, errors.Join(err, a.unansweredStorm(ctx, workloads, victims))
 	}
 	pause(ctx, 3*time.Second) // what follows the failovers
 	if s.early, err = a.early(since); err != nil {
@@ -73,6 +74,19 @@ func (a *arena) storm(ctx context.Context, workloads []*workload) (storm, error)
 	}
 	pause(ctx, time.Second)
 	return s, nil
+}
+
+// unansweredStorm tells what is known of the first workload whose failure was not answered.
+func (a *arena) unansweredStorm(ctx context.Context, workloads []*workload, victims []*corev1.Pod) error {
+	for i, w := range workloads {
+		a.observer.mu.Lock()
+		s := a.sightings(workloads[i:i+1], victims[i:i+1])
+		a.observer.mu.Unlock()
+		if s.leaders == 0 || s.managed == 0 {
+			return a.unanswered(ctx, w, victims[i])
+		}
+	}
+	return nil
 }
 
 // sightings are zero for whoever has not answered everything. The observer is locked.
