@@ -26,13 +26,17 @@ func (r *row) outage(how, end string, lasts time.Duration) {
 	r.note("%.0f s after the API server had failed, %.0f s after it was mended, a controller was active", time.Since(broken).Seconds(), time.Since(mended).Seconds())
 	r.fail(func() { r.deleteEventually() })
 	r.leader(r.before.UID)
-	r.pause(settle)
+	r.pause(afterOutage)
 	view := r.collect()
 	assert.Zero(r, r.failedBefore(r.event), "failed requests while the API server was away")
 	assert.Equal(r, 1, r.result.Moves, "moves of the leader")
 	require.NotEmpty(r, view.AnsweredBy)
 	assert.NotEqual(r, r.before.Pod, view.AnsweredBy[len(view.AnsweredBy)-1], "who answers in the end")
 }
+
+// afterOutage is how long traffic goes on there: kube-proxy's watches, as all of client-go's, are taken up again within 30 s
+// of an outage, and until then the client's node may send it to the former leader.
+const afterOutage = 35 * time.Second
 
 // awaitActive waits until a controller has renewed the Lease after a moment, by the API server's clock, which is ours.
 func (r *row) awaitActive(after time.Time) {
