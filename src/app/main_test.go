@@ -2,6 +2,7 @@ package app
 
 import (
 	"os"
+	"runtime/debug"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,4 +16,15 @@ func TestNoticeSilence(t *testing.T) {
 	require.NoError(t, noticeSilence())
 	assert.Equal(t, "5", os.Getenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS"))
 	assert.Equal(t, "20", os.Getenv("HTTP2_PING_TIMEOUT_SECONDS"), "what the user has set stays")
+}
+
+func TestGarbageIsCollectedEarlyUnlessTheUserSaysOtherwise(t *testing.T) {
+	before := debug.SetGCPercent(77)
+	defer debug.SetGCPercent(before)
+	t.Setenv("GOGC", "77")
+	saveMemory()
+	assert.Equal(t, 77, debug.SetGCPercent(77))
+	t.Setenv("GOGC", "")
+	saveMemory()
+	assert.Equal(t, 50, debug.SetGCPercent(77))
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -214,6 +215,10 @@ func TestWhatIsNotReadMakesNoDifference(t *testing.T) {
 		change(pod)
 		assert.True(t, newPod(fullPod()).Same(newPod(pod)), name)
 	}
+}
+
+func TestACachedPodIsSmall(t *testing.T) {
+	assert.LessOrEqual(t, unsafe.Sizeof(Pod{}), uintptr(352), "the next larger size that Go allocates is 384 bytes")
 }
 
 // Pods of one workload are to cost no more than what tells them apart.

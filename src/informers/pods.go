@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -88,7 +87,7 @@ func (p *Pods) watched() ([]toolscache.Indexer, error) {
 	if len(p.indexers) == 0 {
 		return nil, errors.New("failed to read pods from the cache: it does not watch them")
 	}
-	return slices.Clip(p.indexers), nil
+	return p.indexers, nil
 }
 
 func (p *Pods) get(key client.ObjectKey) (*Pod, error) {
