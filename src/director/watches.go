@@ -50,6 +50,7 @@ func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manage
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+			NewQueue:                newQueue,
 			// A standby keeps its caches and its queue warm: when it takes over, it looks at everything once, and writes
 			// nothing where nothing is wrong.
 			EnableWarmup: ptr.To(true),
