@@ -64,8 +64,8 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	}
 	defer unregister()
 
-	pods := informers.NewPods()
-	manager, err := newManager(config, o, pods)
+	store := informers.NewStore()
+	manager, err := newManager(config, o, store)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	}
 	defer stopEvents()
 	reconciler := director.New(director.Config{
-		Client:    pods.Client(manager.GetClient()),
+		Client:    store.Client(manager.GetClient()),
 		APIReader: manager.GetAPIReader(),
 		Events:    eventRecorder,
 		Metrics:   recorder,
@@ -83,7 +83,7 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 		Defaults:  api.Defaults{MinReadyDuration: o.DefaultMinReadyDuration},
 		Elected:   manager.Elected(),
 	})
-	if err := reconciler.SetupWithManager(ctx, manager, o.ConcurrentReconciles); err != nil {
+	if err := reconciler.SetupWithManager(ctx, manager, store, o.ConcurrentReconciles); err != nil {
 		return fmt.Errorf("failed to set up the controller: %w", err)
 	}
 	if err := addProbes(ctx, manager); err != nil {
@@ -96,14 +96,14 @@ func Run(ctx context.Context, config *rest.Config, o options.Options, version st
 	return nil
 }
 
-func newManager(config *rest.Config, o options.Options, pods *informers.Pods) (ctrl.Manager, error) {
+func newManager(config *rest.Config, o options.Options, store *informers.Store) (ctrl.Manager, error) {
 	scheme, err := newScheme()
 	if err != nil {
 		return nil, err
 	}
 	manager, err := ctrl.NewManager(limited(config, o), ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         informers.CacheOptions(o.Namespaces, pods),
+		Cache:                         informers.CacheOptions(o.Namespaces, store),
 		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.HealthProbeBindAddress,
 		LeaderElection:                true,

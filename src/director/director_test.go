@@ -233,11 +233,11 @@ func TestDemotionIsUrgentAndPromotionIsNot(t *testing.T) {
 	deleted.DeletionTimestamp = ptr.To(metav1.Now())
 	relabelled := makePod("a")
 	relabelled.Labels = nil
-	assert.True(t, demoted(slim(t, ready), slim(t, notReady)))
-	assert.True(t, demoted(slim(t, ready), slim(t, deleted)))
-	assert.True(t, demoted(slim(t, ready), slim(t, relabelled)))
-	assert.False(t, demoted(slim(t, notReady), slim(t, ready)))
-	assert.False(t, demoted(slim(t, ready), slim(t, makePod("a"))))
+	assert.True(t, demoted(informers.NewPod(ready), informers.NewPod(notReady)))
+	assert.True(t, demoted(informers.NewPod(ready), informers.NewPod(deleted)))
+	assert.True(t, demoted(informers.NewPod(ready), informers.NewPod(relabelled)))
+	assert.False(t, demoted(informers.NewPod(notReady), informers.NewPod(ready)))
+	assert.False(t, demoted(informers.NewPod(ready), informers.NewPod(makePod("a"))))
 }
 
 func TestWhileANewNameIsRefusedTheOldOneFollowsTheLeader(t *testing.T) {
@@ -526,14 +526,6 @@ func TestNotesFitIntoAnEvent(t *testing.T) {
 	assert.True(t, strings.HasSuffix(note, "ü…"))
 }
 
-// slim is what the cache holds of a pod.
-func slim(t *testing.T, pod *corev1.Pod) *informers.Pod {
-	t.Helper()
-	cached, err := informers.SlimPod(pod)
-	require.NoError(t, err)
-	return cached.(*informers.Pod)
-}
-
 // What the pod filter lets pass must be all that the decision reads: every field that the slim pod keeps.
 func TestTrap14PodFilterSeesEveryInput(t *testing.T) {
 	base := func() *corev1.Pod {
@@ -544,7 +536,7 @@ func TestTrap14PodFilterSeesEveryInput(t *testing.T) {
 	}
 	same := base()
 	same.ResourceVersion = "2"
-	assert.True(t, slim(t, base()).Same(slim(t, same)))
+	assert.True(t, informers.NewPod(base()).Same(informers.NewPod(same)))
 	for name, mutate := range map[string]func(*corev1.Pod){
 		"labels":        func(p *corev1.Pod) { p.Labels = map[string]string{"app": "other"} },
 		"deletion":      func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.Now()) },
@@ -569,7 +561,7 @@ func TestTrap14PodFilterSeesEveryInput(t *testing.T) {
 	} {
 		changed := base()
 		mutate(changed)
-		assert.False(t, slim(t, base()).Same(slim(t, changed)), name)
+		assert.False(t, informers.NewPod(base()).Same(informers.NewPod(changed)), name)
 	}
 }
 

@@ -36,9 +36,9 @@ const (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// SetupWithManager registers the controller and its indexes.
-func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager, concurrency int) error {
-	if err := r.AddIndexes(ctx, manager.GetFieldIndexer()); err != nil {
+// SetupWithManager registers the controller, and the indexes with the indexer.
+func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manager ctrl.Manager, indexer client.FieldIndexer, concurrency int) error {
+	if err := r.AddIndexes(ctx, indexer); err != nil {
 		return err
 	}
 	handlers := r.Handlers()
@@ -46,7 +46,7 @@ func (r *ServiceDirectorReconciler) SetupWithManager(ctx context.Context, manage
 		Named("service-director").
 		Watches(&corev1.Service{}, handlers.Service).
 		Watches(&discoveryv1.EndpointSlice{}, handlers.Slice).
-		Watches(&corev1.Pod{}, handlers.Pod).
+		Watches(&informers.Pod{}, handlers.Pod).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),

@@ -8,8 +8,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/utils/ptr"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -17,18 +18,14 @@ import (
 	"github.com/kube-zen/zen-lead/src/routing"
 )
 
-// CacheOptions are those of the only cache. namespaces are the namespaces to watch, none for all. What the cache holds of
-// pods is read from the given Pods.
-//
-// What comes out of the cache is shared, pods in part, and must not be changed: copying all that a look needs would be
-// most of its work.
-func CacheOptions(namespaces []string, pods *Pods) cache.Options {
+// CacheOptions are those of the only cache. namespaces are the namespaces to watch, none for all. What the cache holds is
+// read from the given Store.
+func CacheOptions(namespaces []string, store *Store) cache.Options {
 	options := cache.Options{
-		ReaderFailOnMissingInformer:  true,
-		DefaultUnsafeDisableDeepCopy: ptr.To(true),
-		NewInformer:                  pods.newInformer,
+		ReaderFailOnMissingInformer: true,
+		NewInformer:                 store.newInformer,
+		Scheme:                      newScheme(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}:     {Transform: SlimPod},
 			&corev1.Service{}: {Transform: SlimService},
 			&discoveryv1.EndpointSlice{}: {
 				Transform: SlimSlice,
@@ -45,9 +42,19 @@ func CacheOptions(namespaces []string, pods *Pods) cache.Options {
 	return options
 }
 
+// newScheme says what the cache decodes: pods into a type of our own.
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	scheme.AddKnownTypes(corev1.SchemeGroupVersion, &Pod{}, &PodList{}, &corev1.Service{}, &corev1.ServiceList{})
+	scheme.AddKnownTypes(discoveryv1.SchemeGroupVersion, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSliceList{})
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	metav1.AddToGroupVersion(scheme, discoveryv1.SchemeGroupVersion)
+	return scheme
+}
+
 // Watched are the kinds that the cache holds.
 func Watched() []client.Object {
-	return []client.Object{&corev1.Pod{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}}
+	return []client.Object{&Pod{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}}
 }
 
 // The indexes of the cache.

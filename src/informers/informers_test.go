@@ -59,9 +59,7 @@ func fullPod() *corev1.Pod {
 	}
 }
 
-func TestSlimPodKeepsWhatIsReadAndNothingElse(t *testing.T) {
-	got, err := SlimPod(fullPod())
-	require.NoError(t, err)
+func TestACachedPodHasWhatIsReadAndNothingElse(t *testing.T) {
 	want := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "p", Namespace: "ns", UID: "1", ResourceVersion: "5", Labels: map[string]string{"app": "a"},
@@ -80,11 +78,8 @@ func TestSlimPodKeepsWhatIsReadAndNothingElse(t *testing.T) {
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 		},
 	}
-	assert.Equal(t, want, got.(*Pod).Full())
-
-	bare, err := SlimPod(&corev1.Pod{})
-	require.NoError(t, err)
-	assert.Equal(t, &corev1.Pod{}, bare.(*Pod).Full())
+	assert.Equal(t, want, NewPod(fullPod()).Full())
+	assert.Equal(t, &corev1.Pod{}, NewPod(&corev1.Pod{}).Full())
 }
 
 // Whatever is in the strings, the cached pod has them as they were.
@@ -98,9 +93,8 @@ func TestSharedStringsComeBack(t *testing.T) {
 }
 
 func TestLabelsAreLookedUpWithoutAMap(t *testing.T) {
-	cached, err := SlimPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "tier", "tier": "front", "empty": ""}}})
-	require.NoError(t, err)
-	found := labelsOf{cached.(*Pod).labels}
+	cached := NewPod(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "tier", "tier": "front", "empty": ""}}})
+	found := labelsOf{cached.labels}
 	for key, want := range map[string]string{"app": "tier", "tier": "front", "empty": ""} {
 		value, ok := found.Lookup(key)
 		assert.True(t, ok, key)
@@ -164,7 +158,7 @@ func TestACachedPodIsAsGoodAsTheWholeOne(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		pod := anyPod(t, "pod ")
-		cached := newPod(pod.DeepCopy())
+		cached := NewPod(pod.DeepCopy())
 		whole, packed := routing.Candidates(source, []*corev1.Pod{pod})[0], routing.Candidates(source, []*corev1.Pod{cached.Full()})[0]
 		leads := routing.Leadership{UID: pod.UID, PodName: pod.Name, Epoch: 1, Ready: true}
 		for _, family := range source.Spec.IPFamilies {
@@ -174,9 +168,9 @@ func TestACachedPodIsAsGoodAsTheWholeOne(t *testing.T) {
 		whole.Pod, packed.Pod = nil, nil
 		assert.Equal(t, whole, packed)
 
-		again := newPod(pod.DeepCopy())
+		again := NewPod(pod.DeepCopy())
 		assert.True(t, cached.Same(again))
-		other := newPod(anyPod(t, "other "))
+		other := NewPod(anyPod(t, "other "))
 		a, b := cached.Full(), other.Full()
 		a.ResourceVersion, b.ResourceVersion = "", ""
 		assert.Equal(t, equality.Semantic.DeepEqual(a, b), cached.Same(other))
@@ -196,7 +190,7 @@ func TestEachDifferenceCounts(t *testing.T) {
 			{"Spec", "Containers"}, {"Spec", "InitContainers"}, {"Status", "Phase"}, {"Status", "PodIPs"}, {"Status", "Conditions"},
 		}).Draw(t, "field")
 		into.FieldByName(path[0]).FieldByName(path[1]).Set(donor.FieldByName(path[0]).FieldByName(path[1]))
-		a, b := newPod(pod), newPod(changed)
+		a, b := NewPod(pod), NewPod(changed)
 		assert.Equal(t, equality.Semantic.DeepEqual(a.Full(), b.Full()), a.Same(b), "%v", path)
 	})
 }
@@ -213,7 +207,7 @@ func TestWhatIsNotReadMakesNoDifference(t *testing.T) {
 	} {
 		pod := fullPod()
 		change(pod)
-		assert.True(t, newPod(fullPod()).Same(newPod(pod)), name)
+		assert.True(t, NewPod(fullPod()).Same(NewPod(pod)), name)
 	}
 }
 
@@ -226,9 +220,7 @@ func TestPodsOfOneWorkloadShareWhatTheyHaveInCommon(t *testing.T) {
 	slim := func(name string) *Pod {
 		pod := fullPod()
 		pod.Name, pod.UID = name, types.UID(name)
-		cached, err := SlimPod(pod)
-		require.NoError(t, err)
-		return cached.(*Pod)
+		return NewPod(pod)
 	}
 	a, b := slim("a"), slim("b")
 	assert.True(t, a.SameLabels(b))
@@ -237,14 +229,12 @@ func TestPodsOfOneWorkloadShareWhatTheyHaveInCommon(t *testing.T) {
 	assert.False(t, a.Same(b))
 }
 
-// store is what an informer of pods has.
-func store(t *testing.T, pods *Pods, list ...*corev1.Pod) {
+// fill gives the store an informer of the example's kind, as controller-runtime's cache does, and the informer the objects.
+func fill(t *testing.T, store *Store, example client.Object, objects ...client.Object) {
 	t.Helper()
-	informer := pods.newInformer(&toolscache.ListWatch{}, &corev1.Pod{}, 0, toolscache.Indexers{toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc})
-	for _, pod := range list {
-		cached, err := SlimPod(pod)
-		require.NoError(t, err)
-		require.NoError(t, informer.GetIndexer().Add(cached))
+	informer := store.newInformer(&toolscache.ListWatch{}, example, 0, nil)
+	for _, object := range objects {
+		require.NoError(t, informer.GetIndexer().Add(object))
 	}
 }
 
@@ -252,15 +242,13 @@ func TestPodsAreReadFromTheInformersOfAllNamespaces(t *testing.T) {
 	pod := func(namespace, name, app string) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": app}}}
 	}
-	pods := NewPods()
+	store := NewStore()
+	c := store.Client(nil)
 	var got corev1.Pod
-	nobody := pods.Client(fake.NewClientBuilder().Build())
-	assert.ErrorContains(t, nobody.Get(t.Context(), types.NamespacedName{Namespace: "a", Name: "one"}, &got), "does not watch")
-	assert.ErrorContains(t, nobody.List(t.Context(), &corev1.PodList{}, client.InNamespace("a"), client.MatchingLabels{"app": "web"}), "does not watch")
-	store(t, pods, pod("a", "one", "web"), pod("a", "two", "db"))
-	store(t, pods, pod("b", "one", "web"), pod("b", "two", "web"))
-	pods.newInformer(&toolscache.ListWatch{}, &corev1.Service{}, 0, nil)
-	c := pods.Client(fake.NewClientBuilder().WithObjects(service(func(s *corev1.Service) { s.ManagedFields = nil })).Build())
+	assert.ErrorContains(t, c.Get(t.Context(), types.NamespacedName{Namespace: "a", Name: "one"}, &got), "does not watch")
+	assert.ErrorContains(t, c.List(t.Context(), &corev1.PodList{}, client.InNamespace("a"), client.MatchingLabels{"app": "web"}), "does not watch")
+	fill(t, store, &Pod{}, NewPod(pod("a", "one", "web")), NewPod(pod("a", "two", "db")))
+	fill(t, store, &Pod{}, NewPod(pod("b", "one", "web")), NewPod(pod("b", "two", "web")))
 
 	require.NoError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "b", Name: "two"}, &got))
 	assert.Equal(t, *pod("b", "two", "web"), got)
@@ -276,12 +264,46 @@ func TestPodsAreReadFromTheInformersOfAllNamespaces(t *testing.T) {
 	for _, options := range [][]client.ListOption{{web}, {client.InNamespace("a")}, {client.InNamespace("a"), web, client.MatchingFields{"x": "y"}}} {
 		assert.ErrorContains(t, c.List(t.Context(), &list, options...), "by namespace and labels")
 	}
+}
 
-	var other corev1.Service
-	require.NoError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "s"}, &other), "what is no pod is read elsewhere")
-	var others corev1.ServiceList
-	require.NoError(t, c.List(t.Context(), &others))
-	assert.Len(t, others.Items, 1)
+// Services and slices are found by the indexes alone, of which each informer has its own, whether it was there before or not.
+func TestServicesAndSlicesAreReadByIndex(t *testing.T) {
+	made := func(namespace, name, owner string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: namespace, Name: name, OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "v1", Kind: "Service", Name: "s", UID: types.UID(owner), Controller: ptr.To(true)},
+		}}
+	}
+	store := NewStore()
+	c := store.Client(nil)
+	source := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", UID: "1"}}
+	fill(t, store, &corev1.Service{}, &corev1.Service{ObjectMeta: made("a", "one", "1")}, &corev1.Service{ObjectMeta: made("a", "two", "2")})
+	require.NoError(t, AddIndexes(t.Context(), store, NewSelectors()))
+	_, _, err := OwnedBy(t.Context(), c, source)
+	assert.ErrorContains(t, err, "does not watch", "there are no slices yet")
+	fill(t, store, &corev1.Service{}, &corev1.Service{ObjectMeta: made("b", "one", "1")})
+	fill(t, store, &discoveryv1.EndpointSlice{}, &discoveryv1.EndpointSlice{ObjectMeta: made("a", "x", "1")}, &discoveryv1.EndpointSlice{ObjectMeta: made("a", "y", "2")})
+
+	services, endpointSlices, err := OwnedBy(t.Context(), c, source)
+	require.NoError(t, err)
+	assert.Equal(t, []*corev1.Service{{ObjectMeta: made("a", "one", "1")}}, services, "not that of the other namespace")
+	assert.Equal(t, []*discoveryv1.EndpointSlice{{ObjectMeta: made("a", "x", "1")}}, endpointSlices)
+
+	var service corev1.Service
+	require.NoError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "b", Name: "one"}, &service))
+	assert.Equal(t, made("b", "one", "1"), service.ObjectMeta)
+	var slice discoveryv1.EndpointSlice
+	require.NoError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "a", Name: "y"}, &slice))
+	assert.Equal(t, made("a", "y", "2"), slice.ObjectMeta)
+	assert.EqualError(t, c.Get(t.Context(), types.NamespacedName{Namespace: "a", Name: "z"}, &slice), `endpointslices.discovery.k8s.io "z" not found`)
+
+	owner := client.MatchingFields{indexOwner: "1"}
+	for _, options := range [][]client.ListOption{{owner}, {client.InNamespace("a")}, {client.InNamespace("a"), owner, client.MatchingLabels{"a": "b"}}} {
+		assert.ErrorContains(t, c.List(t.Context(), &corev1.ServiceList{}, options...), "one index")
+	}
+	assert.ErrorContains(t, c.List(t.Context(), &corev1.ServiceList{}, client.InNamespace("a"), client.MatchingFields{"x": "y"}), "index x")
+	assert.ErrorContains(t, c.Get(t.Context(), types.NamespacedName{}, &corev1.Node{}), "not cached")
+	assert.ErrorContains(t, c.List(t.Context(), &corev1.NodeList{}), "not cached")
+	assert.ErrorContains(t, store.IndexField(t.Context(), &corev1.Node{}, "x", nil), "not cached")
 }
 
 func service(mods ...func(*corev1.Service)) *corev1.Service {
@@ -333,7 +355,6 @@ func TestTransformsAreIdempotentAndPassOthersThrough(t *testing.T) {
 		transform func(any) (any, error)
 		objects   []client.Object
 	}{
-		{SlimPod, []client.Object{fullPod(), &corev1.Pod{}}},
 		{SlimService, []client.Object{service(), service(optedIn), service(ownedByS), service(labelled)}},
 		{SlimSlice, []client.Object{slice, &discoveryv1.EndpointSlice{}}},
 	} {
@@ -354,8 +375,8 @@ func TestTransformsAreIdempotentAndPassOthersThrough(t *testing.T) {
 }
 
 func TestCacheOptionsScope(t *testing.T) {
-	assert.Empty(t, CacheOptions(nil, NewPods()).DefaultNamespaces, "every namespace")
-	options := CacheOptions([]string{"a", "b"}, NewPods())
+	assert.Empty(t, CacheOptions(nil, NewStore()).DefaultNamespaces, "every namespace")
+	options := CacheOptions([]string{"a", "b"}, NewStore())
 	assert.Len(t, options.DefaultNamespaces, 2)
 	assert.True(t, options.ReaderFailOnMissingInformer)
 	assert.NotNil(t, options.NewInformer, "pods could not be read")
@@ -449,12 +470,16 @@ func TestSelectedPodsOfAnEmptySelectorAreNone(t *testing.T) {
 }
 
 func TestWatchedAreTheKindsOfTheCache(t *testing.T) {
-	var cached, watched []string
-	for object := range CacheOptions(nil, NewPods()).ByObject {
-		cached = append(cached, fmt.Sprintf("%T", object))
+	options := CacheOptions(nil, NewStore())
+	var transformed, watched []string
+	for object := range options.ByObject {
+		transformed = append(transformed, fmt.Sprintf("%T", object))
 	}
 	for _, object := range Watched() {
+		kinds, _, err := options.Scheme.ObjectKinds(object)
+		require.NoError(t, err)
+		assert.Len(t, kinds, 1)
 		watched = append(watched, fmt.Sprintf("%T", object))
 	}
-	assert.ElementsMatch(t, cached, watched)
+	assert.ElementsMatch(t, append(transformed, "*informers.Pod"), watched, "pods are small as they are decoded, the others afterwards")
 }

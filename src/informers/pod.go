@@ -16,8 +16,6 @@ import (
 	endpointsliceutil "k8s.io/endpointslice/util"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/kube-zen/zen-lead/src/routing"
 )
 
 // Pod is a pod as the cache holds it: what election and routing read of it, and no more. Pods are most of what is
@@ -58,10 +56,13 @@ func share(list ...string) texts {
 	var room [512]byte // enough for most, without an allocation
 	packed := room[:0]
 	for _, text := range list {
-		packed = binary.AppendUvarint(packed, uint64(len(text)))
-		packed = append(packed, text...)
+		packed = appendText(packed, text)
 	}
 	return texts{unique.Make(string(packed))}
+}
+
+func appendText[T string | []byte](packed []byte, text T) []byte {
+	return append(binary.AppendUvarint(packed, uint64(len(text))), text...)
 }
 
 // all are the strings of the list.
@@ -89,9 +90,16 @@ func cutText(packed string) (text, rest string) {
 	}
 }
 
-// newPod reduces a pod.
-func newPod(full *corev1.Pod) *Pod {
-	pod := &Pod{
+// NewPod packs a pod.
+func NewPod(full *corev1.Pod) *Pod {
+	var pod Pod
+	pod.pack(full)
+	return &pod
+}
+
+// pack reads what Unmarshal reads, and no more.
+func (p *Pod) pack(full *corev1.Pod) {
+	*p = Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:                       full.Name,
 			UID:                        full.UID,
@@ -109,16 +117,13 @@ func newPod(full *corev1.Pod) *Pod {
 		ips:       full.Status.PodIPs,
 		ready:     endpointsliceutil.IsPodReady(full),
 	}
-	pod.Namespace = pod.namespace.Value()
-	if cost, ok := full.Annotations[routing.PodDeletionCost]; ok {
-		pod.Annotations = map[string]string{routing.PodDeletionCost: cost}
-	}
+	p.Namespace = p.namespace.Value()
+	p.Annotations = keep(full.Annotations, keptAnnotation)
 	for i := range full.Status.Conditions {
 		if c := &full.Status.Conditions[i]; c.Type == corev1.PodReady {
-			pod.readySince = c.LastTransitionTime
+			p.readySince = c.LastTransitionTime
 		}
 	}
-	return pod
 }
 
 func ownerOf(pod *corev1.Pod) owner {
@@ -145,12 +150,10 @@ func shareLabels(labels map[string]string) texts {
 // sharePorts keeps the named ports, by which alone a Service's targetPort is looked up; of init containers, those that
 // go on running.
 func sharePorts(pod *corev1.Pod) texts {
-	var list []string
+	var packed []byte
 	add := func(c *corev1.Container, sidecar bool) {
 		for i := range c.Ports {
-			if port := &c.Ports[i]; port.Name != "" {
-				list = append(list, port.Name, string(port.Protocol), strconv.Itoa(int(port.ContainerPort)), strconv.FormatBool(sidecar))
-			}
+			packed = appendPort(packed, &c.Ports[i], sidecar)
 		}
 	}
 	for i := range pod.Spec.Containers {
@@ -161,7 +164,15 @@ func sharePorts(pod *corev1.Pod) texts {
 			add(c, true)
 		}
 	}
-	return share(list...)
+	return texts{unique.Make(string(packed))}
+}
+
+func appendPort(packed []byte, port *corev1.ContainerPort, sidecar bool) []byte {
+	if port.Name == "" {
+		return packed
+	}
+	packed = appendText(appendText(packed, port.Name), string(port.Protocol))
+	return appendText(appendText(packed, strconv.Itoa(int(port.ContainerPort))), strconv.FormatBool(sidecar))
 }
 
 // Full is the pod as Kubernetes' libraries want it, without what was left out.

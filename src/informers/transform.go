@@ -15,15 +15,6 @@ import (
 // idempotent, because a reflector may hand them what they made before, and they never fail: an error in a transform
 // makes the reflector start over. Types that they do not know pass through.
 
-// SlimPod packs a pod; one that is packed passes through.
-func SlimPod(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
-	}
-	return newPod(pod), nil
-}
-
 // SlimService keeps a Service's name if it is neither opted in nor made by zen-lead: that the name is taken is all that
 // matters then. The API server cannot filter by annotation, so all of them arrive.
 func SlimService(object any) (any, error) {

@@ -238,8 +238,13 @@ func watched(object client.Object) bool {
 }
 
 func slimmed(object client.Object) client.Object {
-	transform := [...]func(any) (any, error){informers.SlimPod, informers.SlimService, informers.SlimSlice}[kindOf(object)]
-	slim, err := transform(object.DeepCopyObject())
+	switch pod := object.(type) {
+	case *corev1.Pod:
+		return informers.NewPod(pod)
+	case *informers.Pod:
+		return pod
+	}
+	slim, err := map[kind]func(any) (any, error){services: informers.SlimService, endpointSlices: informers.SlimSlice}[kindOf(object)](object.DeepCopyObject())
 	if err != nil {
 		panic(err)
 	}

@@ -28,15 +28,15 @@ import (
 func crowd(tb testing.TB, services int, release string, selectors *informers.Selectors) client.Client {
 	tb.Helper()
 	var serviceList corev1.ServiceList
-	var podList corev1.PodList
+	var podList informers.PodList
 	for i := range services {
 		serviceList.Items = append(serviceList.Items, *makeService(i, release))
 		for replica := range 3 {
-			podList.Items = append(podList.Items, *makePod(i, replica, release))
+			podList.Items = append(podList.Items, *informers.NewPod(makePod(i, replica, release)))
 		}
 	}
-	pods := informers.NewPods()
-	options := informers.CacheOptions(nil, pods)
+	store := informers.NewStore()
+	options := informers.CacheOptions(nil, store)
 	options.Scheme = scheme.Scheme
 	options.HTTPClient = http.DefaultClient
 	options.Mapper = meta.NewDefaultRESTMapper(nil)
@@ -53,11 +53,13 @@ func crowd(tb testing.TB, services int, release string, selectors *informers.Sel
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := informers.AddIndexes(tb.Context(), c, selectors); err != nil {
+	if err := informers.AddIndexes(tb.Context(), store, selectors); err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := c.GetInformer(tb.Context(), &corev1.Pod{}); err != nil {
-		tb.Fatal(err)
+	for _, object := range informers.Watched() {
+		if _, err := c.GetInformer(tb.Context(), object, cache.BlockUntilSynced(false)); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	go func() {
 		if err := c.Start(tb.Context()); err != nil {
@@ -67,21 +69,7 @@ func crowd(tb testing.TB, services int, release string, selectors *informers.Sel
 	if !c.WaitForCacheSync(tb.Context()) {
 		tb.Fatal("the cache did not fill")
 	}
-	return pods.Client(reader{cache: c})
-}
-
-// reader is a client that only reads; the rest is nil.
-type reader struct {
-	client.Client
-	cache cache.Cache
-}
-
-func (r reader) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	return r.cache.Get(ctx, key, object, options...)
-}
-
-func (r reader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
-	return r.cache.List(ctx, list, options...)
+	return store.Client(nil)
 }
 
 // listOnly is a source that can be listed and never changes. It says that its watches cannot bring the list.
@@ -90,11 +78,11 @@ type listOnly struct{ *toolscache.ListWatch }
 // IsWatchListSemanticsUnSupported is asked by client-go's reflector.
 func (listOnly) IsWatchListSemanticsUnSupported() bool { return true }
 
-func fixed(o runtime.Object, services *corev1.ServiceList, pods *corev1.PodList) toolscache.ListerWatcher {
+func fixed(o runtime.Object, services *corev1.ServiceList, pods *informers.PodList) toolscache.ListerWatcher {
 	return listOnly{&toolscache.ListWatch{
 		ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
 			switch o.(type) {
-			case *corev1.Pod:
+			case *informers.Pod:
 				return pods, nil
 			case *corev1.Service:
 				return services, nil

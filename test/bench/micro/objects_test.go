@@ -76,19 +76,10 @@ func makePod(service, replica int, release string) *corev1.Pod {
 	return pod
 }
 
-// slimPod makes of the pod what the cache holds.
-func slimPod(pod *corev1.Pod) *informers.Pod {
-	slim, err := informers.SlimPod(pod)
-	if err != nil {
-		panic(err)
-	}
-	return slim.(*informers.Pod)
-}
-
 func makePods(n int) []*corev1.Pod {
 	pods := make([]*corev1.Pod, n)
 	for i := range pods {
-		pods[i] = slimPod(makePod(1, i, "")).Full()
+		pods[i] = informers.NewPod(makePod(1, i, "")).Full()
 	}
 	return pods
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kube-zen/zen-lead/src/api"
 	"github.com/kube-zen/zen-lead/src/election"
+	"github.com/kube-zen/zen-lead/src/informers"
 	"github.com/kube-zen/zen-lead/src/routing"
 )
 
@@ -38,7 +39,7 @@ func steps(tb testing.TB) []step {
 	slices := []*discoveryv1.EndpointSlice{current}
 	services := []*corev1.Service{routing.DesiredLeaderService(source, "service-1-leader", leadership, nil)}
 	full := makePod(1, 0, "")
-	slim, again := slimPod(full), slimPod(full)
+	slim, again := informers.NewPod(full), informers.NewPod(full)
 	return []step{
 		{"parse settings", 1, func() { api.ParseSettings(source.Name, source.Annotations, api.Defaults{}) }},
 		{"read leadership", 0, func() { routing.ReadLeadership(slices, services) }},
@@ -46,7 +47,7 @@ func steps(tb testing.TB) []step {
 		{"decide among 3", 5, func() { election.Decide(now, decision.Leader, standing, policy) }},
 		{"render a slice", 50, func() { routing.DesiredSlice(source, "service-1-leader", "IPv4", leadership, pods[0], current, now) }},
 		{"compare a slice", 6, func() { routing.SliceChanged(current, current) }},
-		{"slim a pod", 6, func() { slimPod(full) }},
+		{"slim a pod", 6, func() { informers.NewPod(full) }},
 		{"tell that a pod is the same", 0, func() { slim.Same(again) }},
 		{"the labels of a cached pod", 2, func() { slim.GetLabels() }},
 		{"read a cached pod", 12, func() { slim.Full() }},
