@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -147,7 +148,12 @@ func (r *ServiceDirectorReconciler) relabelSlice(ctx context.Context, slice *dis
 
 // updateSlice replaces a slice. desired carries the resourceVersion that the decision was based on: if that is not the
 // latest any more, the API server refuses, and a second leader cannot come of it.
+//
+// A single empty entry takes the managedFields from the slice
+// (https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields): nobody shares it, keeping
+// account of them is a tenth of what the API server needs for the write, and each node would get them with each failover.
 func (r *ServiceDirectorReconciler) updateSlice(ctx context.Context, source *corev1.Service, desired *discoveryv1.EndpointSlice) error {
+	desired.ManagedFields = []metav1.ManagedFieldsEntry{{}}
 	err := r.Client.Update(ctx, desired, client.FieldOwner(FieldManager))
 	r.Metrics.SliceWrite("update", result(err))
 	switch {

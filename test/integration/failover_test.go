@@ -58,6 +58,11 @@ func TestTrap15_FailoverIsOneWritePerFamilyBeforeAnythingElse(t *testing.T) {
 				assert.EqualValues(t, 2, state.Epoch)
 				assert.Equal(t, []string{"a", "b"}, leaders(w, "web-leader-ipv4"))
 				assert.Zero(t, gaps(w, "web-leader-ipv4"))
+				for _, family := range state.Service.Spec.IPFamilies {
+					slice, err := w.GetSlice(harness.SliceName("web-leader", family))
+					require.NoError(t, err)
+					assert.Empty(t, slice.ManagedFields, "the API server keeps account of them in the next write")
+				}
 			})
 		}
 	}
