@@ -26,8 +26,11 @@ import (
 // machine faster.
 const bareInFlight = 16
 
-// bare is the physical limit: it watches pods, and answers the event that a pod is not Ready with one PUT whose bytes
-// were made beforehand. It has no cache, no queue, no decision, no precondition and no report.
+// bare is the physical limit: it watches all pods, and answers the event that a pod of its namespace is not Ready with one
+// PUT whose bytes were made beforehand. It has no cache, no queue, no decision, no precondition and no report.
+//
+// All pods, because zen-lead watches all: the API server hands an event first to those who watch the pod's namespace alone,
+// and who comes first gets a CPU first.
 type bare struct {
 	namespace string
 	client    *kubernetes.Clientset
@@ -84,7 +87,7 @@ func (b *bare) run(ctx context.Context, probe string) error {
 	}()
 	version := list.ResourceVersion
 	for first := true; ctx.Err() == nil; first = false {
-		w, err := b.client.CoreV1().Pods(b.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: version})
+		w, err := b.client.CoreV1().Pods(metav1.NamespaceAll).Watch(ctx, metav1.ListOptions{ResourceVersion: version})
 		if err != nil {
 			return fmt.Errorf("failed to watch pods: %w", err)
 		}
@@ -113,7 +116,7 @@ func (b *bare) follow(ctx context.Context, w watch.Interface, version string, fa
 				return version, fmt.Errorf("the watch failed: %v", event)
 			}
 			version = pod.ResourceVersion
-			if !isReady(pod) {
+			if pod.Namespace == b.namespace && !isReady(pod) {
 				b.slots <- struct{}{}
 				go b.answer(ctx, pod.Name)
 			}
