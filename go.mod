@@ -11,6 +11,7 @@ require (
 	github.com/prometheus/client_model v0.6.3 // tests read /metrics with it
 	github.com/prometheus/common v0.72.0 // tests parse /metrics with it
 	github.com/stretchr/testify v1.12.1
+	google.golang.org/protobuf v1.36.12 // its reader of the wire format: of each pod only what is read is decoded
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/client-go v0.37.2
@@ -22,8 +23,6 @@ require (
 	sigs.k8s.io/controller-runtime v0.25.2
 	sigs.k8s.io/yaml v1.6.0 // tests read the chart and print objects with it
 )
-
-require google.golang.org/protobuf v1.36.12
 
 require (
 	filippo.io/edwards25519 v1.1.0 // indirect

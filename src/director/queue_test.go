@@ -3,6 +3,8 @@ package director
 import (
 	"cmp"
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,8 +118,53 @@ func TestTheQueueKeepsThePriorityOfWhatComesLater(t *testing.T) {
 			name, priority := get(t, q)
 			assert.Equal(t, want.name, name)
 			assert.Equal(t, want.priority, priority)
+			q.Done(request(name))
 		}
+		assert.Empty(t, q.order.wanted, "who is not waiting takes no memory")
+		assert.Empty(t, q.order.places)
+		assert.Empty(t, q.order.heap)
+		assert.Empty(t, q.order.taken)
 	})
+}
+
+// Handlers and workers do not wait for one another; nobody is forgotten.
+func TestTheQueueServesManyWorkers(t *testing.T) {
+	q := testQueue()
+	var workers sync.WaitGroup
+	var mu sync.Mutex
+	passes := map[string]int{}
+	for range 4 {
+		workers.Go(func() {
+			for {
+				r, _, shutdown := q.GetWithPriority()
+				if shutdown {
+					return
+				}
+				mu.Lock()
+				passes[r.Name]++
+				mu.Unlock()
+				q.Done(r)
+			}
+		})
+	}
+	var handlers sync.WaitGroup
+	for handler := range 4 {
+		handlers.Go(func() {
+			for n := range 500 {
+				q.AddWithOpts(with(handler*10), request(strconv.Itoa(n%50)))
+			}
+		})
+	}
+	handlers.Wait()
+	assert.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		q.order.mu.Lock()
+		defer q.order.mu.Unlock()
+		return len(passes) == 50 && len(q.order.heap) == 0 && len(q.order.taken) == 0
+	}, 10*time.Second, time.Millisecond)
+	q.ShutDown()
+	workers.Wait()
 }
 
 // Who is no longer the active replica must not go on with what waits.

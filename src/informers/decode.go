@@ -36,7 +36,7 @@ func (p *Pod) Unmarshal(message []byte) error {
 		case 2:
 			return p.readSpec(f.bytes, &room)
 		case 3:
-			return p.readStatus(f.bytes)
+			return p.readStatus(f.bytes, &room)
 		}
 		return nil
 	})
@@ -50,13 +50,18 @@ type parts struct {
 	labels [][2][]byte
 	// ports are as texts has them.
 	ports, sidecarPorts []byte
+	// conditioned is set after the first condition Ready: others do not count.
+	conditioned bool
 }
 
 func (r *parts) sortedLabels() texts {
-	slices.SortFunc(r.labels, func(a, b [2][]byte) int { return bytes.Compare(a[0], b[0]) })
+	slices.SortStableFunc(r.labels, func(a, b [2][]byte) int { return bytes.Compare(a[0], b[0]) })
 	var room [512]byte
 	packed := room[:0]
-	for _, label := range r.labels {
+	for i, label := range r.labels {
+		if i+1 < len(r.labels) && bytes.Equal(label[0], r.labels[i+1][0]) {
+			continue // in a map, the last counts
+		}
 		packed = appendText(appendText(packed, label[0]), label[1])
 	}
 	return texts{unique.Make(string(packed))}
@@ -124,7 +129,7 @@ func (p *Pod) readOwner(message []byte) error {
 		}
 		return nil
 	})
-	if controls {
+	if controls && p.owner.Value() == (owner{}) { // the first counts
 		p.owner = unique.Make(o)
 	}
 	return err
@@ -168,13 +173,13 @@ func readPorts(to, message []byte, sidecar bool) (_ []byte, always bool, err err
 }
 
 // readStatus reads a PodStatus.
-func (p *Pod) readStatus(message []byte) error {
+func (p *Pod) readStatus(message []byte, room *parts) error {
 	return eachField(message, func(f field) error {
 		switch f.number {
 		case 1:
 			p.phase = unique.Make(corev1.PodPhase(f.bytes))
 		case 2:
-			return p.readCondition(f.bytes)
+			return p.readCondition(f.bytes, room)
 		case 12:
 			ip, err := readPair(f.bytes)
 			p.ips = append(p.ips, corev1.PodIP{IP: string(ip[0])})
@@ -185,11 +190,12 @@ func (p *Pod) readStatus(message []byte) error {
 }
 
 // readCondition reads a PodCondition: whether the pod is Ready.
-func (p *Pod) readCondition(message []byte) error {
+func (p *Pod) readCondition(message []byte, room *parts) error {
 	pair, err := readPair(message)
-	if err != nil || string(pair[0]) != string(corev1.PodReady) {
+	if err != nil || room.conditioned || string(pair[0]) != string(corev1.PodReady) {
 		return err
 	}
+	room.conditioned = true
 	p.ready = string(pair[1]) == string(corev1.ConditionTrue)
 	return eachField(message, func(f field) error {
 		if f.number == 4 {

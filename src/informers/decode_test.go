@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
 	"pgregory.net/rapid"
 )
 
@@ -20,6 +21,10 @@ func ambiguous(t *rapid.T) *corev1.Pod {
 	pod := anyPod(t, "")
 	pod.Annotations = map[string]string{"z": "v", corev1.PodDeletionCost: "3", "a": corev1.PodDeletionCost, "": string(corev1.PodReady)}
 	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: "Initialized", Status: corev1.ConditionTrue, Reason: string(corev1.PodReady)})
+	if rapid.Bool().Draw(t, "twice") { // which nobody should send
+		pod.OwnerReferences = append(pod.OwnerReferences, metav1.OwnerReference{Kind: "Other", Name: "o", UID: "o", Controller: ptr.To(true)})
+		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Unix(7, 0)})
+	}
 	pod.Status.PodIP, pod.Status.HostIP = "10.0.0.9", "10.0.0.8"
 	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Ports: pod.Spec.Containers[0].Ports}}}
 	return pod
@@ -65,9 +70,11 @@ func TestADecodedPodIsThePackedOne(t *testing.T) {
 // client-go knows the end of the first list by an annotation.
 func TestTheMarkOfTheEndOfTheListIsKept(t *testing.T) {
 	mark := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "8", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}}
-	got := decoded(t, runtime.ContentTypeProtobuf, mark).(*Pod)
-	assert.Equal(t, mark.Annotations, got.Annotations)
-	assert.Equal(t, "8", got.ResourceVersion)
+	for _, contentType := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
+		got := decoded(t, contentType, mark).(*Pod)
+		assert.Equal(t, mark.Annotations, got.Annotations)
+		assert.Equal(t, "8", got.ResourceVersion)
+	}
 }
 
 // What a later Kubernetes adds to a pod is passed over.

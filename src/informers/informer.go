@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -13,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 )
 
 // informer is client-go's reflector in front of a store and handlers, with nothing in between: what it reads from the
@@ -31,12 +34,13 @@ type informer struct {
 	// filled is closed when all handlers have heard of the first list.
 	filled chan struct{}
 
-	// mu is held while the store changes and the handlers hear of it.
+	// mu is held while the store changes and the handlers hear of it; so they cannot add or remove handlers.
 	mu            sync.Mutex
 	registrations []*registration
+
 	// reflector is there once the informer runs.
-	reflector *toolscache.Reflector
-	stopped   bool
+	reflector atomic.Pointer[toolscache.Reflector]
+	stopped   atomic.Bool
 }
 
 var _ toolscache.SharedIndexInformer = (*informer)(nil)
@@ -58,7 +62,7 @@ func (r *registration) HasSyncedChecker() toolscache.DoneChecker {
 
 func newInformer(source toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) *informer {
 	return &informer{
-		source: source, example: example, resync: resync, filled: make(chan struct{}),
+		source: newSource(source), example: example, resync: resync, filled: make(chan struct{}),
 		indexer:   toolscache.NewIndexer(toolscache.DeletionHandlingMetaNamespaceKeyFunc, indexers),
 		transform: func(object any) (any, error) { return object, nil },
 	}
@@ -66,8 +70,8 @@ func newInformer(source toolscache.ListerWatcher, example runtime.Object, resync
 
 // backoff is how long the reflector waits between tries while the API server is away: at first 0.1 to 0.2 s, then up to
 // 2 to 4 s. client-go's own would be up to 30 to 60 s, in which no failure is seen although the Lease, which is tried
-// several times a second, is held again. What is spent on it is little: a try that is refused costs nobody much, and one
-// that is answered ends the waiting.
+// several times a second, is held again. A try that is refused costs nobody much; for those that are answered and lead
+// nowhere, see source.
 func backoff() *wait.Backoff {
 	return &wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 1, Cap: 2 * time.Second, Steps: 10}
 }
@@ -75,15 +79,12 @@ func backoff() *wait.Backoff {
 // RunWithContext implements toolscache.SharedInformer.
 func (i *informer) RunWithContext(ctx context.Context) {
 	reflector := toolscache.NewReflectorWithOptions(i.source, i.example, sink{i}, toolscache.ReflectorOptions{
-		Name: "zen-lead", TypeDescription: fmt.Sprintf("%T", i.example), ResyncPeriod: i.resync, Backoff: backoff(),
+		Logger: ptr.To(klog.FromContext(ctx)), Name: "zen-lead", TypeDescription: fmt.Sprintf("%T", i.example),
+		ResyncPeriod: i.resync, Backoff: backoff(),
 	})
-	i.mu.Lock()
-	i.reflector = reflector
-	i.mu.Unlock()
+	i.reflector.Store(reflector)
 	reflector.RunWithContext(ctx)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.stopped = true
+	i.stopped.Store(true)
 }
 
 // Run implements toolscache.SharedInformer.
@@ -94,7 +95,7 @@ func (i *informer) Run(stop <-chan struct{}) { i.RunWithContext(wait.ContextForC
 func (i *informer) AddEventHandlerWithOptions(handler toolscache.ResourceEventHandler, _ toolscache.HandlerOptions) (toolscache.ResourceEventHandlerRegistration, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.stopped {
+	if i.stopped.Load() {
 		return nil, fmt.Errorf("failed to add a handler to the informer of %T: it has stopped", i.example)
 	}
 	r := &registration{ResourceEventHandler: handler, informer: i}
@@ -169,20 +170,14 @@ func (i *informer) Done() <-chan struct{} { return i.filled }
 
 // LastSyncResourceVersion implements toolscache.SharedInformer.
 func (i *informer) LastSyncResourceVersion() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.reflector == nil {
-		return ""
+	if reflector := i.reflector.Load(); reflector != nil {
+		return reflector.LastSyncResourceVersion()
 	}
-	return i.reflector.LastSyncResourceVersion()
+	return ""
 }
 
 // IsStopped implements toolscache.SharedInformer.
-func (i *informer) IsStopped() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.stopped
-}
+func (i *informer) IsStopped() bool { return i.stopped.Load() }
 
 // sink is what the reflector writes to.
 type sink struct{ *informer }
@@ -203,7 +198,8 @@ func (s sink) Add(object any) error {
 // Update implements toolscache.ReflectorStore.
 func (s sink) Update(object any) error { return s.Add(object) }
 
-// put stores an object and tells of it, if it is another than before. It returns the object's key.
+// put stores an object and tells of it, if it is another than before: a list brings what has not changed, too. It returns
+// the object's key.
 func (s sink) put(object any, initially bool) (string, error) {
 	object, err := s.transform(object)
 	if err != nil {
@@ -217,11 +213,11 @@ func (s sink) put(object any, initially bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if known && version(before) == version(object) { // a list brings what has not changed, too
-		return key, nil
-	}
 	if err := s.indexer.Update(object); err != nil {
 		return "", err
+	}
+	if known && identity(before) == identity(object) {
+		return key, nil
 	}
 	for _, handler := range s.registrations {
 		if known {
@@ -233,12 +229,13 @@ func (s sink) put(object any, initially bool) (string, error) {
 	return key, nil
 }
 
-func version(object any) string {
+// identity is UID and version: after etcd was restored, versions are given out once more.
+func identity(object any) [2]string {
 	accessor, err := meta.Accessor(object)
-	if err != nil { // it has a key, and so has a version
-		return ""
+	if err != nil { // it has a key, and so has these
+		return [2]string{}
 	}
-	return accessor.GetResourceVersion()
+	return [2]string{string(accessor.GetUID()), accessor.GetResourceVersion()}
 }
 
 // Delete implements toolscache.ReflectorStore.

@@ -1,10 +1,15 @@
 package informers
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +17,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	cachetesting "k8s.io/client-go/tools/cache/testing"
 	"pgregory.net/rapid"
@@ -231,6 +239,120 @@ func TestListenersKnowWhatIsStored(t *testing.T) {
 			},
 		})
 	})
+}
+
+// A list that cannot be stored to its end counts for nothing until the next one has been.
+func TestAListThatBreaksOffIsBegunAgain(t *testing.T) {
+	i := podInformer(t, nil, 0)
+	heard := &listener{}
+	_, err := i.AddEventHandler(heard)
+	require.NoError(t, err)
+	broken := errors.New("broken")
+	require.NoError(t, i.SetTransform(func(object any) (any, error) {
+		if object.(*Pod).Name == "b" {
+			return nil, broken
+		}
+		return object, nil
+	}))
+	assert.ErrorIs(t, sink{i}.Replace([]any{podAt("a", 1), podAt("b", 2), podAt("c", 3)}, "3"), broken)
+	assert.False(t, i.HasSynced())
+	require.NoError(t, i.SetTransform(func(object any) (any, error) { return object, nil }))
+	require.NoError(t, sink{i}.Replace([]any{podAt("b", 2), podAt("c", 3)}, "4"))
+	assert.True(t, i.HasSynced())
+	assert.Equal(t, []string{"there is a at 1", "there is b at 2", "there is c at 3", "missed the end of ns/a, last at 1"}, heard.take())
+}
+
+// After etcd was restored from a backup, versions are given out once more.
+func TestAnotherObjectOfTheSameVersionIsNews(t *testing.T) {
+	i := podInformer(t, nil, 0)
+	heard := &listener{}
+	_, err := i.AddEventHandler(heard)
+	require.NoError(t, err)
+	require.NoError(t, sink{i}.Replace([]any{podAt("a", 1)}, "1"))
+	heard.take()
+	other := podAt("a", 1)
+	other.UID = "other"
+	require.NoError(t, sink{i}.Replace([]any{other}, "1"))
+	assert.Equal(t, []string{"a from 1 to 1"}, heard.take())
+	same := podAt("a", 1)
+	same.UID = "other"
+	require.NoError(t, sink{i}.Replace([]any{same}, "1"))
+	assert.Empty(t, heard.take())
+	assert.Same(t, same, i.GetIndexer().List()[0], "what is stored is the latest all the same")
+}
+
+// Handlers may come while events do; each hears of each object.
+func TestHandlersAreAddedWhileEventsCome(t *testing.T) {
+	i := podInformer(t, nil, 0)
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		var list []any
+		for n := range 200 {
+			list = append(list, podAt(strconv.Itoa(n), n))
+			if n%50 == 0 {
+				assert.NoError(t, sink{i}.Replace(list, strconv.Itoa(n)))
+			}
+			assert.NoError(t, sink{i}.Add(list[n]))
+			assert.NoError(t, sink{i}.Resync())
+		}
+	})
+	var listeners []*listener
+	for range 20 {
+		l := &listener{indexer: i.GetIndexer(), objects: map[string]string{}}
+		_, err := i.AddEventHandler(l)
+		require.NoError(t, err)
+		listeners = append(listeners, l)
+	}
+	writer.Wait()
+	for _, l := range listeners {
+		assert.Len(t, l.objects, 200)
+		news := slices.DeleteFunc(l.heard, func(s string) bool { return !strings.HasPrefix(s, "new ") && !strings.HasPrefix(s, "there is ") })
+		assert.Len(t, news, 200, "of each once")
+	}
+}
+
+// tries counts what a reflector does within some minutes of a bubble's clock.
+func tries(t *testing.T, minutes int, list, watches error) (lists, watched int) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		i := podInformer(t, listOnly{&toolscache.ListWatch{
+			ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
+				lists++
+				return &PodList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}}, list
+			},
+			WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+				watched++
+				return nil, watches
+			},
+		}}, 0)
+		stop := make(chan struct{})
+		go i.Run(stop)
+		time.Sleep(time.Duration(minutes) * time.Minute)
+		close(stop)
+		synctest.Wait()
+	})
+	return lists, watched
+}
+
+// listOnly says that its watches cannot bring lists.
+type listOnly struct{ *toolscache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is asked by client-go's reflector.
+func (listOnly) IsWatchListSemanticsUnSupported() bool { return true }
+
+// While the API server is away nothing is seen; once it is back, it is a matter of the next try.
+func TestAnOutageIsTriedAgainSoon(t *testing.T) {
+	// Of other errors client-go logs one a millisecond at most, by a clock that bubbles share.
+	lists, _ := tries(t, 2, apierrors.NewResourceExpired("refused"), nil)
+	assert.Greater(t, lists/2, 30, "each try is two; with client-go's own pauses it would be 7")
+}
+
+// Who may list but not watch must not list a whole cluster every few seconds.
+func TestListsThatLeadNowhereAreHeldBack(t *testing.T) {
+	lists, watched := tries(t, 30, nil, io.EOF)
+	assert.InDelta(t, lists, watched, 1)
+	assert.LessOrEqual(t, lists, 63, "three in 90 s")
+	assert.GreaterOrEqual(t, lists, 40)
 }
 
 // After an outage of the API server nothing is seen until the next try.

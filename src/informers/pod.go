@@ -122,6 +122,7 @@ func (p *Pod) pack(full *corev1.Pod) {
 	for i := range full.Status.Conditions {
 		if c := &full.Status.Conditions[i]; c.Type == corev1.PodReady {
 			p.readySince = c.LastTransitionTime
+			break
 		}
 	}
 }

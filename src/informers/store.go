@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -103,7 +104,7 @@ func (s *Store) IndexField(_ context.Context, object client.Object, field string
 
 func indexKey(namespace, value string) string { return namespace + "/" + value }
 
-// Client reads pods, Services and slices from here, and does everything else by c.
+// Client reads from here, and does everything else by c.
 func (s *Store) Client(c client.Client) client.Client { return storeClient{Client: c, store: s} }
 
 type storeClient struct {
@@ -124,6 +125,8 @@ func (c storeClient) Get(_ context.Context, key client.ObjectKey, object client.
 	switch into := object.(type) {
 	case *corev1.Pod:
 		stored.(*Pod).fill(into)
+	case *Pod:
+		*into = *stored.(*Pod)
 	case *corev1.Service:
 		*into = *stored.(*corev1.Service)
 	case *discoveryv1.EndpointSlice:
@@ -189,7 +192,8 @@ func (s *Store) get(k kind, key client.ObjectKey) (any, error) {
 
 // indexed are the objects with one value in one index.
 func (s *Store) indexed(k kind, o *client.ListOptions) ([]any, error) {
-	if o.Namespace == "" || o.LabelSelector != nil || o.FieldSelector == nil || len(o.FieldSelector.Requirements()) != 1 {
+	if o.Namespace == "" || o.LabelSelector != nil || o.FieldSelector == nil || len(o.FieldSelector.Requirements()) != 1 ||
+		o.FieldSelector.Requirements()[0].Operator != selection.Equals {
 		return nil, fmt.Errorf("failed to list: the cache finds what is no pod by namespace and one index, not by %+v", o)
 	}
 	indexers, err := s.watched(k)

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -37,7 +36,6 @@ func crowd(tb testing.TB, services int, release string, selectors *informers.Sel
 	}
 	store := informers.NewStore()
 	options := informers.CacheOptions(nil, store)
-	options.Scheme = scheme.Scheme
 	options.HTTPClient = http.DefaultClient
 	options.Mapper = meta.NewDefaultRESTMapper(nil)
 	mapper := options.Mapper.(*meta.DefaultRESTMapper)
@@ -130,5 +128,33 @@ func BenchmarkServiceToPods(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What the benchmarks look up is there, and is found without more allocations than now.
+func TestLookupBudgets(t *testing.T) {
+	for kind, release := range kinds() {
+		selectors := informers.NewSelectors()
+		c := crowd(t, 25, release, selectors)
+		service, podLabels := makeService(7, release), labels.Set(makePod(7, 0, release).Labels)
+		for what, lookup := range map[string]struct {
+			budget float64
+			run    func()
+		}{
+			"the Services of a pod": {19, func() {
+				if found, err := selectors.Selecting(t.Context(), c, namespace, podLabels); err != nil || len(found) != 1 {
+					t.Error(len(found), err)
+				}
+			}},
+			"the pods of a Service": {45, func() {
+				if found, err := informers.SelectedPods(t.Context(), c, service); err != nil || len(found) != 3 {
+					t.Error(len(found), err)
+				}
+			}},
+		} {
+			if got := testing.AllocsPerRun(100, lookup.run); got > lookup.budget {
+				t.Errorf("%s (%s): %.0f allocations, budget %.0f", what, kind, got, lookup.budget)
+			}
+		}
 	}
 }
