@@ -108,7 +108,7 @@ func TestTheQueueKeepsThePriorityOfWhatComesLater(t *testing.T) {
 		q.AddWithOpts(priorityqueue.AddOpts{After: time.Second, Priority: ptr.To(restPriority)}, request("rest"))
 		q.AddWithOpts(priorityqueue.AddOpts{RateLimited: true, Priority: ptr.To(failoverPriority)}, request("retry"))
 		assert.Zero(t, q.Len(), "both are for later")
-		time.Sleep(2 * time.Second) // of the bubble's clock
+		<-time.After(2 * time.Second) // of the bubble's clock
 		synctest.Wait()
 		q.Add(request("change"))
 		for _, want := range []struct {

@@ -160,7 +160,7 @@ func TestAnInformerTellsAgainAfterTheResyncPeriod(t *testing.T) {
 		go i.RunWithContext(t.Context())
 		synctest.Wait()
 		heard.take()
-		time.Sleep(time.Hour + time.Second) // of the bubble's clock
+		<-time.After(time.Hour + time.Second) // of the bubble's clock
 		synctest.Wait()
 		assert.Equal(t, []string{"a from 1 to 1"}, heard.take())
 	})
@@ -327,7 +327,7 @@ func tries(t *testing.T, minutes int, list, watches error) (lists, watched int) 
 		}}, 0)
 		stop := make(chan struct{})
 		go i.Run(stop)
-		time.Sleep(time.Duration(minutes) * time.Minute)
+		<-time.After(time.Duration(minutes) * time.Minute) // of the bubble's clock
 		close(stop)
 		synctest.Wait()
 	})
