@@ -28,6 +28,7 @@ import (
 
 // listener writes down what it hears, in words.
 type listener struct {
+	mu    sync.Mutex
 	heard []string
 	// indexer is looked into at each event, if there is one.
 	indexer toolscache.Indexer
@@ -35,10 +36,14 @@ type listener struct {
 }
 
 func (l *listener) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.heard = append(l.heard, fmt.Sprintf(format, args...))
 }
 
 func (l *listener) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	heard := l.heard
 	l.heard = nil
 	return heard
@@ -157,7 +162,10 @@ func TestAnInformerTellsAgainAfterTheResyncPeriod(t *testing.T) {
 		heard := &listener{}
 		_, err := i.AddEventHandler(heard)
 		require.NoError(t, err)
-		go i.RunWithContext(t.Context())
+		stop := make(chan struct{})
+		defer synctest.Wait()
+		defer close(stop)
+		go i.Run(stop)
 		synctest.Wait()
 		heard.take()
 		<-time.After(time.Hour + time.Second) // of the bubble's clock
@@ -306,7 +314,7 @@ func TestHandlersAreAddedWhileEventsCome(t *testing.T) {
 	writer.Wait()
 	for _, l := range listeners {
 		assert.Len(t, l.objects, 200)
-		news := slices.DeleteFunc(l.heard, func(s string) bool { return !strings.HasPrefix(s, "new ") && !strings.HasPrefix(s, "there is ") })
+		news := slices.DeleteFunc(l.take(), func(s string) bool { return !strings.HasPrefix(s, "new ") && !strings.HasPrefix(s, "there is ") })
 		assert.Len(t, news, 200, "of each once")
 	}
 }

@@ -141,7 +141,7 @@ func TestLookupBudgets(t *testing.T) {
 			budget float64
 			run    func()
 		}{
-			"the Services of a pod": {19, func() {
+			"the Services of a pod": {22, func() {
 				if found, err := selectors.Selecting(t.Context(), c, namespace, podLabels); err != nil || len(found) != 1 {
 					t.Error(len(found), err)
 				}
