@@ -20,10 +20,18 @@ WORK=
 clean_up() {
   if [[ -n $WORK ]]; then rm -rf --one-file-system "$WORK"; fi
   if [[ ${MODE:-} == install && $CLUSTER == kind ]] && answers; then
-    kubectl delete namespace "$NAMESPACE" --ignore-not-found --timeout=2m >/dev/null
+    remove_releases
     kubectl delete --ignore-not-found -f "$WORK.crds" >/dev/null 2>&1 || true
   fi
   [[ -z $WORK ]] || rm -f "$WORK.crds"
+}
+
+# Each release has a name of its own, but what a values file names, and what is cluster-wide, would be in the next one's way.
+remove_releases() {
+  local releases
+  mapfile -t releases < <(helm list --namespace "$NAMESPACE" --all --short)
+  [[ ${#releases[@]} -eq 0 ]] || helm uninstall --namespace "$NAMESPACE" --wait "${releases[@]}" >/dev/null
+  kubectl delete namespace "$NAMESPACE" --ignore-not-found --timeout=2m >/dev/null
 }
 
 answers() { have kubectl && kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; }
@@ -117,10 +125,12 @@ install() {
   cat "$crds"/*servicemonitors.yaml <(echo ---) "$crds"/*prometheusrules.yaml >"$WORK.crds"
   kubectl apply --server-side -f "$WORK.crds" >/dev/null
   kubectl wait --for=condition=Established --timeout=60s -f "$WORK.crds" >/dev/null
-  kubectl create namespace "$NAMESPACE" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
-  kubectl label namespace "$NAMESPACE" --overwrite pod-security.kubernetes.io/enforce=restricted >/dev/null
+  remove_releases # of a run that was killed
+  kubectl create namespace "$NAMESPACE" >/dev/null
+  kubectl label namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted >/dev/null
   run_ct install --config ct.yaml --namespace "$NAMESPACE" | tee "$WORK/output"
   ! grep 'No chart changes detected' "$WORK/output" || die "ct found no chart to install" "The previous chart and this one are the same"
+  ! grep '^Upgrade testing for .* skipped' "$WORK/output" || die "ct did not test the upgrade" "The previous chart is expected to install and to pass its test"
 }
 
 usage() { die "usage: ci/ct.sh lint|install [--values NAME[,NAME...]]"; }

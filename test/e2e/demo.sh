@@ -131,6 +131,8 @@ was_up=no
 if [[ -e $KUBECONFIG ]] && have kubectl && kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; then was_up=yes; fi
 # shellcheck disable=SC2034 # lib.sh calls it
 ON_INTERRUPT=clean_up
+# A cluster that a killed run left, also that of another clone, holds whatever that run had in hand.
+if [[ $was_up == no || ${CI:-} == true ]]; then ci/cluster/down.sh --quiet; fi
 if demo demo-first && demo demo-second; then
   second_start
   readme
