@@ -64,7 +64,7 @@ func flags(root string) (string, error) {
 	var b strings.Builder
 	b.WriteString("# Flags\n\n" + notice + `
 The controller is configured by flags alone, and the chart sets them from its values. A wrong flag ends the process with
-code 2 and one line that names the flag. ` + "Variables that it reads: `$POD_NAMESPACE`, `$KUBECONFIG`, Go's `$GOGC`, which is 50 where it is not set (see\n[performance](../performance.md#memory-and-cpu)), and client-go's\n`$HTTP2_READ_IDLE_TIMEOUT_SECONDS` and `$HTTP2_PING_TIMEOUT_SECONDS`, which it sets to 5 where they are not set: see [operations](../operations.md#when-things-break).\n" + `
+code 2 and one line that names the flag. ` + "Variables that it reads: `$POD_NAMESPACE`, `$KUBECONFIG`, Go's `$GOGC`, which is 40 where it is not set (see\n[performance](../performance.md#memory-and-cpu)), and client-go's\n`$HTTP2_READ_IDLE_TIMEOUT_SECONDS` and `$HTTP2_PING_TIMEOUT_SECONDS`, which it sets to 5 where they are not set: see [operations](../operations.md#when-things-break).\n" + `
 | flag | takes | default | what it is | chart value |
 |---|---|---|---|---|
 `)

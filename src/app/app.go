@@ -101,7 +101,7 @@ func newManager(config *rest.Config, o options.Options, store *informers.Store) 
 	if err != nil {
 		return nil, err
 	}
-	manager, err := ctrl.NewManager(limited(config, o), ctrl.Options{
+	manager, err := ctrl.NewManager(trimming(limited(config, o)), ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         informers.CacheOptions(o.Namespaces, store),
 		Metrics:                       metricsOptions(o),
@@ -157,6 +157,13 @@ func uncompressed(config *rest.Config) *rest.Config {
 func limited(config *rest.Config, o options.Options) *rest.Config {
 	c := rest.CopyConfig(config)
 	c.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(o.KubeAPIQPS), o.KubeAPIBurst)
+	return c
+}
+
+// trimming has the cache's watches of pods reduced to what it keeps.
+func trimming(config *rest.Config) *rest.Config {
+	c := rest.CopyConfig(config)
+	c.Wrap(informers.TrimPods)
 	return c
 }
 

@@ -63,10 +63,10 @@ func noticeSilence() error {
 	return nil
 }
 
-// saveMemory lets garbage be collected when the heap has grown by half, not when it has doubled, unless $GOGC says
+// saveMemory lets garbage be collected when the heap has grown by two fifths, not when it has doubled, unless $GOGC says
 // something else. What the controller keeps is small, what comes by is not: docs/performance.md has what that costs and brings.
 func saveMemory() {
-	const percent = 50
+	const percent = 40
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)
 	}

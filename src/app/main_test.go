@@ -26,5 +26,5 @@ func TestGarbageIsCollectedEarlyUnlessTheUserSaysOtherwise(t *testing.T) {
 	assert.Equal(t, 77, debug.SetGCPercent(77))
 	t.Setenv("GOGC", "")
 	saveMemory()
-	assert.Equal(t, 50, debug.SetGCPercent(77))
+	assert.Equal(t, 40, debug.SetGCPercent(77))
 }

@@ -103,11 +103,11 @@ func (p *Pod) readMeta(message []byte, room *parts) error {
 
 func (p *Pod) readAnnotation(message []byte) error {
 	entry, err := readPair(message)
-	if key := string(entry[0]); keptAnnotation(key) {
+	if keptAnnotation(entry[0]) {
 		if p.Annotations == nil {
 			p.Annotations = make(map[string]string, 1)
 		}
-		p.Annotations[key] = string(entry[1])
+		p.Annotations[string(entry[0])] = string(entry[1])
 	}
 	return err
 }
@@ -253,8 +253,8 @@ func eachField(message []byte, visit func(field) error) error {
 
 // keptAnnotation tells whether an annotation of a pod is read. The second is how the API server marks the end of the
 // first list; no pod of the cluster has it.
-func keptAnnotation(key string) bool {
-	return key == routing.PodDeletionCost || key == metav1.InitialEventsAnnotationKey
+func keptAnnotation(key []byte) bool {
+	return string(key) == routing.PodDeletionCost || string(key) == metav1.InitialEventsAnnotationKey
 }
 
 // UnmarshalJSON is Unmarshal for an API server that does not speak protobuf.

@@ -118,7 +118,7 @@ func (p *Pod) pack(full *corev1.Pod) {
 		ready:     endpointsliceutil.IsPodReady(full),
 	}
 	p.Namespace = p.namespace.Value()
-	p.Annotations = keep(full.Annotations, keptAnnotation)
+	p.Annotations = keep(full.Annotations, func(key string) bool { return keptAnnotation([]byte(key)) })
 	for i := range full.Status.Conditions {
 		if c := &full.Status.Conditions[i]; c.Type == corev1.PodReady {
 			p.readySince = c.LastTransitionTime
