@@ -72,7 +72,7 @@ func Default(env func(string) string) Options {
 		HealthProbeBindAddress:      ":8081",
 		KubeAPIQPS:                  500,
 		KubeAPIBurst:                10000,
-		ConcurrentReconciles:        10,
+		ConcurrentReconciles:        32,
 		LogLevel:                    "info",
 		LogFormat:                   "json",
 	}

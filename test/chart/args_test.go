@@ -30,7 +30,7 @@ func argumentList(differing map[string]string) []string {
 		{"--health-probe-bind-address", ":8081"},
 		{"--kube-api-qps", "500"},
 		{"--kube-api-burst", "10000"},
-		{"--concurrent-reconciles", "10"},
+		{"--concurrent-reconciles", "32"},
 		{"--default-min-ready-duration", "0s"},
 		{"--log-level", "info"},
 		{"--log-format", "json"},
